@@ -1,0 +1,254 @@
+"""A finished run made of numpy alone: what the report wing's tests render, without torch or a model."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from vitreport.explanation import Attribution, Explanation, FloatArray, ImageRef, Prediction, View
+from vitreport.settings import SHARD_SIZE, digest
+from vitreport.store import DataRecord, Manifest, ModelRecord, RunFolder, TechniqueRecord
+from vitreport.store import folder as paths
+from vitreport.store.schema import catalogue_table, images_table, maps_table
+
+ROWS, COLS, BLOCKS, HEADS = 6, 8, 4, 3
+CLASSES = ("disc", "square", "triangle", "star", "cross")
+
+
+def technique_record(
+    name: str, kind: str = "map", *, signed: bool = False, class_specific: bool = False, **given: object
+) -> TechniqueRecord:
+    defaults = {"attention_rollout": {"fusion": "mean", "discard_ratio": 0.0, "discard": "patches"}}.get(name, {})
+    parameters = {**defaults, **given}
+    tail = ",".join(f"{key}={value}" for key, value in sorted(given.items()) if defaults[key] != value)
+    return TechniqueRecord(
+        key=f"{name}:{tail}" if tail else name,
+        name=name,
+        digest=digest([name, parameters], 8),
+        parameters=parameters,
+        defaults=defaults,
+        parameter_help=dict.fromkeys(defaults, "What the parameter does."),
+        kind=kind,  # type: ignore[arg-type]
+        title=name.replace("_", " ").capitalize(),
+        family="attention",
+        tier="core",
+        class_specific=class_specific,
+        signed=signed,
+        source="Author, A. (2020). A title. arXiv:2005.00928, eq. 1.",
+        shows="Which patches the readout draws on.",
+        does_not_show="Why the model chose this class.",
+    )
+
+
+def techniques() -> tuple[TechniqueRecord, ...]:
+    rollout = [technique_record("attention_rollout", fusion=fusion) for fusion in ("mean", "max", "min")]
+    sweep = [
+        technique_record("attention_rollout", fusion="max", discard_ratio=ratio)
+        for ratio in (0.5, 0.8, 0.9, 0.95)
+    ]
+    return (
+        technique_record("raw_attention"),
+        *rollout,
+        *sweep,
+        technique_record("gradient_rollout", class_specific=True),
+        technique_record("random"),
+        technique_record("centre"),
+        technique_record("signed_example", signed=True, class_specific=True),
+        technique_record("class_attention", "observation"),
+        technique_record("qkv", "observation", class_specific=True),
+    )
+
+
+def write_run(
+    root: Path,
+    images: int = 5,
+    *,
+    quarantined: int = 1,
+    targets: tuple[int, ...] = (1, 3),
+    uris: tuple[str, ...] = (),
+    labelled: bool = True,
+    seed: int = 0,
+) -> Path:
+    """Writes a complete run of `images` images, the last `quarantined` of them unusable."""
+    rng = np.random.default_rng(seed)
+    refs = []
+    for number in range(images):
+        sha256 = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
+        uri = uris[number] if number < len(uris) else f"photos/picture_{number:03d}.jpg"
+        label = int(rng.integers(len(CLASSES))) if labelled else None
+        refs.append(ImageRef(sha256[:16], uri, sha256, 1000 + number, label, "indoor" if number % 2 else "outdoor"))
+    refs.sort(key=lambda ref: ref.id)
+    refs = [
+        ImageRef(**{**ref.__dict__, "shard": number // SHARD_SIZE}) for number, ref in enumerate(refs)
+    ]
+    bad = {ref.id for ref in refs[images - quarantined :]}
+    records = techniques()
+    folder = RunFolder(root)
+    folder.claim()
+    written = [paths.CATALOGUE]
+    folder.write_table(paths.CATALOGUE, catalogue_table(refs))
+    shards = max(ref.shard for ref in refs) + 1
+    for shard in range(shards):
+        members = [ref for ref in refs if ref.shard == shard]
+        explanations = [
+            Explanation(ref, reason="the file is truncated") if ref.id in bad else _explanation(ref, targets, rng)
+            for ref in members
+        ]
+        tables = {paths.images_part(shard): images_table(explanations)}
+        usable = [ref for ref in members if ref.id not in bad]
+        for record in records:
+            tables[paths.technique_part(record, shard)] = _technique_table(record, usable, targets, rng)
+        for path, table in tables.items():
+            folder.write_table(path, table)
+            written.append(path)
+    manifest = Manifest(
+        run_digest="0" * 64,
+        bound={"seed": 0},
+        settings={"images": ["photos"], "targets": [str(target) for target in targets]},
+        command="vitreport run photos --model tiny_vit_for_tests -o RUN",
+        model=ModelRecord(
+            name="tiny_vit_for_tests",
+            weights="weights.safetensors",
+            weights_sha256="ab" * 32,
+            parameters=123456,
+            blocks=BLOCKS,
+            heads=HEADS,
+            width=48,
+            readout="class token",
+            prefix_tokens=1,
+            grid=(ROWS, COLS),
+            patch_size=(16, 16),
+            input_size=(ROWS * 16, COLS * 16),
+            transform={"input_size": [3, 96, 128], "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3,
+                       "crop_pct": 0.9, "crop_mode": "center"},
+            canary_sha256="cd" * 32,
+            explained="the logit of the target class",
+            class_names=CLASSES,
+            wordnet_ids=(),
+            class_names_origin="the file labels.txt",
+        ),
+        data=DataRecord(
+            catalogue_sha256="ef" * 32,
+            images=images,
+            shards=shards,
+            labelled=images if labelled else 0,
+            quarantined=quarantined,
+            notices=("the column 'label' of photos.csv holds no class of this model; it is used as a group",),
+        ),
+        techniques=records,
+        environment={"python": "3.11.7", "torch": "2.6.0", "device": "cpu", "dtype": "float32", "threads": 2},
+        complete=True,
+        files={path: folder.sha256(path) for path in sorted(written)},
+    )
+    folder.write(paths.MANIFEST, manifest.to_json().encode())
+    return root
+
+
+def _explanation(ref: ImageRef, targets: tuple[int, ...], rng: np.random.Generator) -> Explanation:
+    width, height = COLS * 16, ROWS * 16
+    y, x = np.mgrid[0:height, 0:width]
+    centre = rng.uniform(0.3, 0.7, 2)
+    disc = ((x / width - centre[0]) ** 2 + (y / height - centre[1]) ** 2) < 0.03
+    pixels = np.stack([x * 255 / width, y * 255 / height, np.where(disc, 250, 60)], -1).astype(np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=90)
+    order = rng.permutation(len(CLASSES))
+    probabilities = np.sort(rng.dirichlet(np.ones(len(CLASSES)) * 0.5))[::-1]
+    predictions = tuple(
+        Prediction(int(index), float(probability)) for index, probability in zip(order, probabilities, strict=True)
+    )
+    by_index = {prediction.index: prediction for prediction in predictions}
+    return Explanation(
+        ref,
+        view=View(encoded.getvalue(), width, height, (10.0, 5.0, 310.0, 230.0), (320, 240)),
+        predictions=predictions,
+        targets=tuple(by_index[target] for target in targets),
+    )
+
+
+def _blob(rng: np.random.Generator) -> FloatArray:
+    y, x = np.mgrid[0:ROWS, 0:COLS]
+    row, col = rng.uniform(1, ROWS - 1), rng.uniform(1, COLS - 1)
+    blob = np.exp(-((y - row) ** 2 + (x - col) ** 2) / 3) + 0.15 * rng.random((ROWS, COLS))
+    return blob.astype(np.float32)
+
+
+def _technique_table(
+    record: TechniqueRecord, refs: list[ImageRef], targets: tuple[int, ...], rng: np.random.Generator
+) -> pa.Table:
+    if record.name == "class_attention":
+        return class_attention_table(refs, rng)
+    if record.name == "qkv":
+        return qkv_table(refs, targets[0], rng)
+    rows = []
+    for ref in refs:
+        for target in targets if record.class_specific else (None,):
+            values = _blob(rng) - (_blob(rng) if record.signed else 0)
+            rows.append((ref.id, Attribution(record.key, target, np.float32(values))))
+    return maps_table(rows)
+
+
+def class_attention_table(refs: list[ImageRef], rng: np.random.Generator) -> pa.Table:
+    """id, blocks, heads, rows, cols, values: readout attention ``(blocks, heads, rows, cols)`` as float16."""
+    return pa.table(
+        {
+            "id": [ref.id for ref in refs],
+            "blocks": pa.array([BLOCKS] * len(refs), pa.int32()),
+            "heads": pa.array([HEADS] * len(refs), pa.int32()),
+            "rows": pa.array([ROWS] * len(refs), pa.int32()),
+            "cols": pa.array([COLS] * len(refs), pa.int32()),
+            "values": pa.array(
+                [
+                    np.stack([_blob(rng) for _ in range(BLOCKS * HEADS)]).astype(np.float16).ravel()
+                    for _ in refs
+                ],
+                pa.list_(pa.float16()),
+            ),
+        }
+    )
+
+
+def qkv_table(refs: list[ImageRef], target: int, rng: np.random.Generator) -> pa.Table:
+    """Per image and pattern the best channels, with their q, k and v pictures (raw float32)."""
+    rows = []
+    for ref in refs:
+        for pattern in ("one_way", "two_way"):
+            for rank in range(3):
+                rows.append(
+                    {
+                        "id": ref.id,
+                        "target": target,
+                        "pattern": pattern,
+                        "rank": rank,
+                        "block": int(rng.integers(BLOCKS)),
+                        "head": int(rng.integers(HEADS)),
+                        "channel": int(rng.integers(16)),
+                        "score": float(0.9 - 0.1 * rank),
+                        "rows": ROWS,
+                        "cols": COLS,
+                        **{name: (_blob(rng) * 4 - 2).ravel() for name in "qkv"},
+                    }
+                )
+    return pa.Table.from_pylist(rows, schema=QKV)
+
+
+QKV = pa.schema(
+    [
+        ("id", pa.string()),
+        ("target", pa.int32()),
+        ("pattern", pa.string()),
+        ("rank", pa.int32()),
+        ("block", pa.int32()),
+        ("head", pa.int32()),
+        ("channel", pa.int32()),
+        ("score", pa.float32()),
+        ("rows", pa.int32()),
+        ("cols", pa.int32()),
+        *((name, pa.list_(pa.float32())) for name in "qkv"),
+    ]
+)

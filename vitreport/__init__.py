@@ -1,0 +1,1 @@
+"""vitreport: batch explanation reports for Vision Transformers."""

@@ -1,0 +1,47 @@
+"""The engine seam: how work gets to workers. Techniques and pages know nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A worker's word that some of its item is done.
+
+    Attributes:
+        done: units (images) finished since the last receipt.
+        failed: of these, how many were quarantined or had a technique fail.
+    """
+
+    done: int
+    failed: int = 0
+
+
+Worker = Callable[[Item], Iterable[Receipt]]
+"""Does one item, giving receipts as it goes. Picklable; it writes its own results."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker needs.
+
+    Attributes:
+        processes: workers at a time; 1 works in this process.
+    """
+
+    processes: int = 1
+
+
+class Engine(Protocol):
+    """Runs a worker over items."""
+
+    def map(
+        self, worker: Worker[Item], items: Sequence[Item], resources: Resources
+    ) -> Iterator[Receipt]:
+        """Yields receipts as they come; an exception in a worker ends the run."""
+        ...

@@ -1,0 +1,158 @@
+"""The seam types: what the explain wing makes and the report wing reads. numpy only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The classes of a model, in the order of its logits.
+
+    Attributes:
+        names: one readable name a class; ``class 7`` where nothing better is known.
+        wordnet_ids: one WordNet id a class (``n02123045``), or empty.
+        origin: where the names come from, in words.
+    """
+
+    names: tuple[str, ...]
+    wordnet_ids: tuple[str, ...] = ()
+    origin: str = "unnamed"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> str:
+        return self.names[index]
+
+    def index_of(self, text: str) -> int | None:
+        """Returns the class that `text` names, or None.
+
+        A WordNet id, a full name, or one of the comma-separated synonyms of a name; case does not
+        matter, and where a synonym is shared the first class has it. Integers are not names.
+        """
+        return self._lookup.get(_fold(text))
+
+    @property
+    def _lookup(self) -> dict[str, int]:
+        cached: dict[str, int] | None = self.__dict__.get("_lookup_table")
+        if cached is None:
+            cached = {}
+            for candidates in (self.wordnet_ids, self.names):
+                for index, text in enumerate(candidates):
+                    cached.setdefault(_fold(text), index)
+            for index, text in enumerate(self.names):
+                for synonym in text.split(","):
+                    cached.setdefault(_fold(synonym), index)
+            self.__dict__["_lookup_table"] = cached
+        return cached
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.replace("_", " ").casefold().split())
+
+
+def is_wordnet_id(text: str) -> bool:
+    """True for ``n`` and eight digits."""
+    return _WORDNET_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One image of the catalogue.
+
+    Attributes:
+        id: first 16 hex digits of the file's SHA-256; ``-2``, ``-3`` … for further identical files.
+        uri: where the file is, as the user named it.
+        sha256: of the file's bytes, hex.
+        size: of the file, in bytes.
+        label: ground-truth class index, or None.
+        group: a slice that the image belongs to (a folder, a CSV column), or None.
+        meta: further CSV columns, as text.
+        shard: number of the shard (256 images in id order) that the image is stored in.
+    """
+
+    id: str
+    uri: str
+    sha256: str
+    size: int
+    label: int | None = None
+    group: str | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    shard: int = 0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class and its softmax probability in [0, 1]."""
+
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class View:
+    """What the model saw of an image.
+
+    Attributes:
+        jpeg: the transformed input, as an encoded picture.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+        crop: (left, top, right, bottom) of the part the model saw, in pixels of the upright original.
+        original: (width, height) of the upright original.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    crop: tuple[float, float, float, float]
+    original: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One technique's map of one image for one target.
+
+    Attributes:
+        technique: the technique's key, for example ``attention_rollout:fusion=max``.
+        target: explained class index, or None where the technique does not depend on one.
+        values: raw float32, ``(rows, cols)``; empty where `error` is set.
+        error: why there is no map, or None.
+    """
+
+    technique: str
+    target: int | None
+    values: FloatArray
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One row that an observation technique wrote about one image: named numbers and arrays."""
+
+    technique: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that a run found out about one image.
+
+    `reason` is set, and everything after it empty, where the image could not be used.
+    """
+
+    ref: ImageRef
+    reason: str | None = None
+    view: View | None = None
+    predictions: tuple[Prediction, ...] = ()
+    targets: tuple[Prediction, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
+    observations: tuple[Observation, ...] = ()

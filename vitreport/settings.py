@@ -1,0 +1,213 @@
+"""What a user asks of a run: frozen, validated, from the command line or a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from vitreport.errors import SettingsError, did_you_mean
+
+Parameter = bool | int | float | str
+PixelMaps = Literal["none", "float16", "float32"]
+Device = Literal["auto", "cpu", "cuda"]
+
+SHARD_SIZE = 256
+"""Images in a shard: the unit that is written, resumed and, on a cluster, sent to a worker."""
+
+
+def digest(value: object, length: int = 64) -> str:
+    """Returns the first `length` hex digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True)
+class TechniqueSpec:
+    """A technique as it is asked for: ``attention_rollout:fusion=max,discard_ratio=0.9``.
+
+    Attributes:
+        name: registry name, or a tier (``core``, ``standard``, ``all``).
+        parameters: the parameters given, sorted by name; the rest have their defaults.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, Parameter], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads ``NAME[:key=value,…]``.
+
+        Raises:
+            SettingsError: `text` is not of that form.
+        """
+        name, _, tail = text.strip().partition(":")
+        parameters: dict[str, Parameter] = {}
+        for part in filter(None, (piece.strip() for piece in tail.split(","))):
+            key, equals, value = part.partition("=")
+            if not equals or not key.strip():
+                raise SettingsError(
+                    f"technique '{text}': '{part}' is not key=value; write it like attention_rollout:fusion=max"
+                )
+            parameters[key.strip()] = parse_parameter(value.strip())
+        return cls(name, tuple(sorted(parameters.items())))
+
+    def __str__(self) -> str:
+        tail = ",".join(f"{key}={format_parameter(value)}" for key, value in self.parameters)
+        return f"{self.name}:{tail}" if tail else self.name
+
+
+def parse_parameter(text: str) -> Parameter:
+    """Reads ``true``, ``3``, ``0.9`` or a word."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def format_parameter(value: Parameter) -> str:
+    """Writes a parameter the way `parse_parameter` reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides what `explain` computes.
+
+    Attributes:
+        images: files, folders and CSV manifests.
+        model: timm name (``deit_tiny_patch16_224``, ``hf-hub:…``).
+        checkpoint: safetensors or torch file with the weights; None takes the hub's.
+        labels: file of class names, one a line, or JSON.
+        model_card: file with a description of the model for the report (JSON or TOML or Markdown).
+        image_size: (height, width) of the model's input; None takes the model's own.
+        techniques: specs and tiers.
+        targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
+        batch_size: images in a batch; ``auto`` fits the device.
+        device: ``auto`` takes CUDA where there is one.
+        pixel_maps: how maps at pixel resolution are stored beside their patch sums.
+        seed: of every random draw.
+        limit: explain only the first so many images, in the order of the source; None is all.
+    """
+
+    images: tuple[str, ...]
+    model: str = "vit_base_patch16_224"
+    checkpoint: str | None = None
+    labels: str | None = None
+    model_card: str | None = None
+    image_size: tuple[int, int] | None = None
+    techniques: tuple[str, ...] = ("core",)
+    targets: tuple[str, ...] = ("predicted",)
+    batch_size: int | Literal["auto"] = "auto"
+    device: Device = "auto"
+    pixel_maps: PixelMaps = "float16"
+    seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise SettingsError("no images given; name at least one file, folder or CSV manifest")
+        if not self.model:
+            raise SettingsError("no model given; --model takes a timm name, for example deit_tiny_patch16_224")
+        if not self.techniques:
+            raise SettingsError("no technique given; 'vitreport techniques' lists them")
+        if not self.targets:
+            raise SettingsError("no target given; 'predicted' explains what the model says")
+        if self.batch_size != "auto" and self.batch_size < 1:
+            raise SettingsError(f"batch size is {self.batch_size}; it must be 'auto' or at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"limit is {self.limit}; it must be at least 1")
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise SettingsError(f"image size is {self.image_size}; write it like 224x320 (height x width)")
+        for field, allowed in (("device", get_args(Device)), ("pixel_maps", get_args(PixelMaps))):
+            if getattr(self, field) not in allowed:
+                raise SettingsError(f"{field} is '{getattr(self, field)}'; allowed: {', '.join(allowed)}")
+        for spec in self.techniques:
+            TechniqueSpec.parse(spec)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Builds settings from plain values; lists become tuples, absent names their defaults.
+
+        Raises:
+            SettingsError: a name that is no setting, or a value that a setting cannot take.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise SettingsError(f"unknown setting '{name}'{did_you_mean(name, known)}")
+        plural = {"images", "techniques", "targets"}
+        ready: dict[str, Any] = {}
+        for name, value in values.items():
+            if name in plural:
+                value = (value,) if isinstance(value, str) else tuple(str(entry) for entry in value)
+            elif name == "image_size" and value is not None:
+                value = parse_image_size(value)
+            elif name == "batch_size" and value != "auto":
+                value = _integer(name, value)
+            elif name in ("seed", "limit") and value is not None:
+                value = _integer(name, value)
+            ready[name] = value
+        try:
+            return cls(**ready)
+        except TypeError as error:
+            raise SettingsError(f"settings do not fit: {error}") from error
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of the settings as canonical JSON, hex."""
+        return digest(self.to_mapping())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads settings from a TOML file: the names of `RunSettings`, at the top level.
+
+    Raises:
+        SettingsError: the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+
+
+def parse_image_size(value: object) -> tuple[int, int]:
+    """Reads ``224``, ``224x320`` (height x width) or a pair.
+
+    Raises:
+        SettingsError: `value` is none of these.
+    """
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    try:
+        sizes = [int(part) for part in parts] if isinstance(parts, list | tuple) else [int(str(parts))]
+    except ValueError:
+        sizes = []
+    if len(sizes) == 1:
+        sizes *= 2
+    if len(sizes) != 2:
+        raise SettingsError(f"image size is '{value}'; write it like 224 or 224x320 (height x width)")
+    return sizes[0], sizes[1]
+
+
+def _integer(name: str, value: object) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise SettingsError(f"{name.replace('_', ' ')} is '{value}'; it must be a whole number") from None

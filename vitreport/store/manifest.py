@@ -1,0 +1,194 @@
+"""The manifest: what a run is, in one JSON file that a person can read.
+
+It holds no dates and no durations, so that equal runs have equal manifests (``timings.json`` has those).
+What the report says of a technique travels in here, because the report wing cannot ask the technique.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from vitreport.errors import StoreError
+from vitreport.explanation import ClassNames
+from vitreport.settings import Parameter, TechniqueSpec
+
+FORMAT = "vitreport run"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class TechniqueRecord:
+    """One technique with one setting of its parameters, as it stands in a run.
+
+    Attributes:
+        key: how the run refers to it: the name and the parameters that differ from their defaults.
+        digest: 8 hex digits of name, version and all parameters; part of the folder's name.
+        parameters: every parameter with the value used.
+        defaults: every parameter with its default.
+        kind: ``map`` (scored, one map an image and target) or ``observation`` (own result type).
+        class_specific: whether the result depends on the target.
+        signed: whether values below zero mean evidence against the target.
+        shows: what a reader may conclude from it.
+        does_not_show: what a reader may not.
+        differs: where it departs from its source, or None.
+        licence_note: a notice that goes with its use, or None.
+        skipped: why this model cannot have it, or None.
+    """
+
+    key: str
+    name: str
+    digest: str
+    parameters: Mapping[str, Parameter]
+    defaults: Mapping[str, Parameter]
+    parameter_help: Mapping[str, str]
+    kind: Literal["map", "observation"]
+    title: str
+    family: str
+    tier: str
+    class_specific: bool
+    signed: bool
+    source: str
+    shows: str
+    does_not_show: str
+    differs: str | None = None
+    licence_note: str | None = None
+    skipped: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """``<name>-<digest>``, the folder of its parts."""
+        return f"{self.name}-{self.digest}"
+
+    def answers(self, spec: TechniqueSpec) -> bool:
+        """True where `spec` means this setting: parameters it does not name have their defaults."""
+        return spec.name == self.name and {**self.defaults, **dict(spec.parameters)} == dict(self.parameters)
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The model card of a run.
+
+    Attributes:
+        weights_sha256: of the weights file, or of the tensors where they came from a hub.
+        readout: how the head reads tokens, in words.
+        grid: (rows, cols) of the patch grid.
+        patch_size: (height, width) in pixels.
+        input_size: (height, width) in pixels.
+        transform: timm's resolved data config.
+        canary_sha256: of the transformed canary image, which shows whether two machines prepare alike.
+        explained: which scalar is explained, in words.
+        card: free text or fields that the user gave about the model.
+    """
+
+    name: str
+    weights: str
+    weights_sha256: str
+    parameters: int
+    blocks: int
+    heads: int
+    width: int
+    readout: str
+    prefix_tokens: int
+    grid: tuple[int, int]
+    patch_size: tuple[int, int]
+    input_size: tuple[int, int]
+    transform: Mapping[str, Any]
+    canary_sha256: str
+    explained: str
+    class_names: tuple[str, ...]
+    wordnet_ids: tuple[str, ...]
+    class_names_origin: str
+    licence: str | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> ClassNames:
+        """The model's classes."""
+        return ClassNames(self.class_names, self.wordnet_ids, self.class_names_origin)
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The image set of a run.
+
+    Attributes:
+        catalogue_sha256: root digest over id, uri, SHA-256, label and group of every image.
+        images: all images of the catalogue, the quarantined ones included.
+        quarantined: images that could not be used.
+        failed: maps that a technique could not make.
+        labelled: images with a ground-truth label.
+        notices: what the run says about its sources ("the column 'label' holds no class …").
+    """
+
+    catalogue_sha256: str
+    images: int
+    shards: int
+    labelled: int
+    quarantined: int = 0
+    failed: int = 0
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``.
+
+    Attributes:
+        run_digest: what the run is bound to (weights, transform, catalogue, targets, seed, batch size,
+            device, dtype): a run folder takes only work of the same digest.
+        bound: the values behind `run_digest`, by name, so that a refusal can say which differs.
+        command: the command that reproduces the run.
+        complete: false while work is pending.
+        files: path below the run folder to SHA-256, of every file that `explain` wrote.
+    """
+
+    run_digest: str
+    bound: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    command: str
+    model: ModelRecord
+    data: DataRecord
+    techniques: tuple[TechniqueRecord, ...]
+    environment: Mapping[str, Any]
+    complete: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON with sorted names."""
+        body = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
+        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            StoreError: `text` is no manifest, or one of another version.
+        """
+        try:
+            body = json.loads(text)
+        except ValueError as error:
+            raise StoreError(f"{where} is not valid JSON: {error}") from error
+        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+            raise StoreError(f"{where} is not the manifest of a vitreport run")
+        version = body.pop("version", None)
+        if version != VERSION:
+            raise StoreError(f"{where} has version {version}; this vitreport reads version {VERSION}")
+        try:
+            model = body.pop("model")
+            for name in ("grid", "patch_size", "input_size", "class_names", "wordnet_ids"):
+                model[name] = tuple(model[name])
+            data = body.pop("data")
+            data["notices"] = tuple(data["notices"])
+            return cls(
+                model=ModelRecord(**model),
+                data=DataRecord(**data),
+                techniques=tuple(TechniqueRecord(**record) for record in body.pop("techniques")),
+                **body,
+            )
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{where} lacks or has an unknown field: {error}") from error

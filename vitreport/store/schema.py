@@ -1,0 +1,129 @@
+"""The tables of a run: their Arrow schemas, and rows from the seam types.
+
+Maps are stored raw, row by row from the top left, as lists of float32: any Parquet reader can open them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from vitreport.explanation import Attribution, Explanation, ImageRef
+
+CATALOGUE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("uri", pa.string()),
+        ("size", pa.int64()),
+        ("sha256", pa.string()),
+        ("label", pa.int32()),
+        ("group", pa.string()),
+        ("meta", pa.string()),
+        ("shard", pa.int32()),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("uri", pa.string()),
+        ("sha256", pa.string()),
+        ("size", pa.int64()),
+        ("label", pa.int32()),
+        ("group", pa.string()),
+        ("meta", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("top_index", pa.list_(pa.int32())),
+        ("top_probability", pa.list_(pa.float32())),
+        ("targets", pa.list_(pa.int32())),
+        ("target_probability", pa.list_(pa.float32())),
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("crop", pa.list_(pa.float32())),
+        ("view_width", pa.int32()),
+        ("view_height", pa.int32()),
+        ("view", pa.binary()),
+    ]
+)
+
+MAPS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("target", pa.int32()),
+        ("rows", pa.int32()),
+        ("cols", pa.int32()),
+        ("map", pa.list_(pa.float32())),
+        ("error", pa.string()),
+    ]
+)
+
+
+def catalogue_table(refs: Iterable[ImageRef]) -> pa.Table:
+    """The catalogue, one row an image."""
+    return pa.Table.from_pylist([_ref_row(ref) | {"shard": ref.shard} for ref in refs], schema=CATALOGUE)
+
+
+def catalogue_refs(table: pa.Table) -> list[ImageRef]:
+    """What `catalogue_table` stored."""
+    return [ImageRef(**{**row, "meta": json.loads(row["meta"])}) for row in table.to_pylist()]
+
+
+def images_table(explanations: Iterable[Explanation]) -> pa.Table:
+    """One row an image, explained or quarantined."""
+    return pa.Table.from_pylist([_image_row(explanation) for explanation in explanations], schema=IMAGES)
+
+
+def maps_table(rows: Sequence[tuple[str, Attribution]]) -> pa.Table:
+    """One row an image and target; `rows` are image ids with their attributions."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "id": image_id,
+                "target": attribution.target,
+                "rows": None if attribution.error else attribution.values.shape[0],
+                "cols": None if attribution.error else attribution.values.shape[1],
+                "map": None if attribution.error else attribution.values.astype(np.float32).ravel(),
+                "error": attribution.error,
+            }
+            for image_id, attribution in rows
+        ],
+        schema=MAPS,
+    )
+
+
+def _ref_row(ref: ImageRef) -> dict[str, object]:
+    return {
+        "id": ref.id,
+        "uri": ref.uri,
+        "size": ref.size,
+        "sha256": ref.sha256,
+        "label": ref.label,
+        "group": ref.group,
+        "meta": json.dumps(dict(ref.meta), sort_keys=True, ensure_ascii=False),
+    }
+
+
+def _image_row(explanation: Explanation) -> dict[str, object]:
+    row = _ref_row(explanation.ref) | {
+        "status": "quarantined" if explanation.reason else "explained",
+        "reason": explanation.reason,
+        "top_index": [prediction.index for prediction in explanation.predictions],
+        "top_probability": [prediction.probability for prediction in explanation.predictions],
+        "targets": [target.index for target in explanation.targets],
+        "target_probability": [target.probability for target in explanation.targets],
+    }
+    view = explanation.view
+    if view is not None:
+        row |= {
+            "original_width": view.original[0],
+            "original_height": view.original[1],
+            "crop": list(view.crop),
+            "view_width": view.width,
+            "view_height": view.height,
+            "view": view.jpeg,
+        }
+    return row
