@@ -23,7 +23,9 @@ CLASSES = ("disc", "square", "triangle", "star", "cross")
 def technique_record(
     name: str, kind: str = "map", *, signed: bool = False, class_specific: bool = False, **given: object
 ) -> TechniqueRecord:
-    defaults = {"attention_rollout": {"fusion": "mean", "discard_ratio": 0.0, "discard": "patches"}}.get(name, {})
+    defaults = {"attention_rollout": {"fusion": "mean", "discard_ratio": 0.0, "discard": "patches"}}.get(
+        name, {}
+    )
     parameters = {**defaults, **given}
     tail = ",".join(f"{key}={value}" for key, value in sorted(given.items()) if defaults[key] != value)
     return TechniqueRecord(
@@ -81,11 +83,11 @@ def write_run(
         sha256 = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
         uri = uris[number] if number < len(uris) else f"photos/picture_{number:03d}.jpg"
         label = int(rng.integers(len(CLASSES))) if labelled else None
-        refs.append(ImageRef(sha256[:16], uri, sha256, 1000 + number, label, "indoor" if number % 2 else "outdoor"))
+        refs.append(
+            ImageRef(sha256[:16], uri, sha256, 1000 + number, label, "indoor" if number % 2 else "outdoor")
+        )
     refs.sort(key=lambda ref: ref.id)
-    refs = [
-        ImageRef(**{**ref.__dict__, "shard": number // SHARD_SIZE}) for number, ref in enumerate(refs)
-    ]
+    refs = [ImageRef(**{**ref.__dict__, "shard": number // SHARD_SIZE}) for number, ref in enumerate(refs)]
     bad = {ref.id for ref in refs[images - quarantined :]}
     records = techniques()
     folder = RunFolder(root)
@@ -96,7 +98,9 @@ def write_run(
     for shard in range(shards):
         members = [ref for ref in refs if ref.shard == shard]
         explanations = [
-            Explanation(ref, reason="the file is truncated") if ref.id in bad else _explanation(ref, targets, rng)
+            Explanation(ref, reason="the file is truncated")
+            if ref.id in bad
+            else _explanation(ref, targets, rng)
             for ref in members
         ]
         tables = {paths.images_part(shard): images_table(explanations)}
@@ -124,8 +128,14 @@ def write_run(
             grid=(ROWS, COLS),
             patch_size=(16, 16),
             input_size=(ROWS * 16, COLS * 16),
-            transform={"input_size": [3, 96, 128], "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3,
-                       "crop_pct": 0.9, "crop_mode": "center"},
+            transform={
+                "input_size": [3, 96, 128],
+                "interpolation": "bicubic",
+                "mean": [0.5] * 3,
+                "std": [0.5] * 3,
+                "crop_pct": 0.9,
+                "crop_mode": "center",
+            },
             canary_sha256="cd" * 32,
             explained="the logit of the target class",
             class_names=CLASSES,
@@ -145,7 +155,7 @@ def write_run(
         complete=True,
         files={path: folder.sha256(path) for path in sorted(written)},
     )
-    folder.write(paths.MANIFEST, manifest.to_json().encode())
+    folder.commit_manifest(manifest)
     return root
 
 
@@ -160,7 +170,8 @@ def _explanation(ref: ImageRef, targets: tuple[int, ...], rng: np.random.Generat
     order = rng.permutation(len(CLASSES))
     probabilities = np.sort(rng.dirichlet(np.ones(len(CLASSES)) * 0.5))[::-1]
     predictions = tuple(
-        Prediction(int(index), float(probability)) for index, probability in zip(order, probabilities, strict=True)
+        Prediction(int(index), float(probability))
+        for index, probability in zip(order, probabilities, strict=True)
     )
     by_index = {prediction.index: prediction for prediction in predictions}
     return Explanation(

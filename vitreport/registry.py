@@ -47,6 +47,6 @@ class Registry(Generic[Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def items(self) -> Iterator[tuple[str, Entry]]:
-        """Names and entries in the order of registration."""
-        return iter(self._entries.items())
+    def values(self) -> Iterator[Entry]:
+        """Entries in the order of registration."""
+        return iter(self._entries.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any, Literal, Self, get_args
 from vitreport.errors import SettingsError, did_you_mean
 
 Parameter = bool | int | float | str
-PixelMaps = Literal["none", "float16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
 
 SHARD_SIZE = 256
@@ -52,7 +52,8 @@ class TechniqueSpec:
             key, equals, value = part.partition("=")
             if not equals or not key.strip():
                 raise SettingsError(
-                    f"technique '{text}': '{part}' is not key=value; write it like attention_rollout:fusion=max"
+                    f"technique '{text}': '{part}' is not key=value; "
+                    "write it like attention_rollout:fusion=max"
                 )
             parameters[key.strip()] = parse_parameter(value.strip())
         return cls(name, tuple(sorted(parameters.items())))
@@ -94,7 +95,6 @@ class RunSettings:
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
         batch_size: images in a batch; ``auto`` fits the device.
         device: ``auto`` takes CUDA where there is one.
-        pixel_maps: how maps at pixel resolution are stored beside their patch sums.
         seed: of every random draw.
         limit: explain only the first so many images, in the order of the source; None is all.
     """
@@ -109,7 +109,6 @@ class RunSettings:
     targets: tuple[str, ...] = ("predicted",)
     batch_size: int | Literal["auto"] = "auto"
     device: Device = "auto"
-    pixel_maps: PixelMaps = "float16"
     seed: int = 0
     limit: int | None = None
 
@@ -117,7 +116,9 @@ class RunSettings:
         if not self.images:
             raise SettingsError("no images given; name at least one file, folder or CSV manifest")
         if not self.model:
-            raise SettingsError("no model given; --model takes a timm name, for example deit_tiny_patch16_224")
+            raise SettingsError(
+                "no model given; --model takes a timm name, for example deit_tiny_patch16_224"
+            )
         if not self.techniques:
             raise SettingsError("no technique given; 'vitreport techniques' lists them")
         if not self.targets:
@@ -128,9 +129,8 @@ class RunSettings:
             raise SettingsError(f"limit is {self.limit}; it must be at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
             raise SettingsError(f"image size is {self.image_size}; write it like 224x320 (height x width)")
-        for field, allowed in (("device", get_args(Device)), ("pixel_maps", get_args(PixelMaps))):
-            if getattr(self, field) not in allowed:
-                raise SettingsError(f"{field} is '{getattr(self, field)}'; allowed: {', '.join(allowed)}")
+        if self.device not in get_args(Device):
+            raise SettingsError(f"device is '{self.device}'; allowed: {', '.join(get_args(Device))}")
         for spec in self.techniques:
             TechniqueSpec.parse(spec)
 
@@ -152,9 +152,7 @@ class RunSettings:
                 value = (value,) if isinstance(value, str) else tuple(str(entry) for entry in value)
             elif name == "image_size" and value is not None:
                 value = parse_image_size(value)
-            elif name == "batch_size" and value != "auto":
-                value = _integer(name, value)
-            elif name in ("seed", "limit") and value is not None:
+            elif name in ("batch_size", "seed", "limit") and value not in ("auto", None):
                 value = _integer(name, value)
             ready[name] = value
         try:
@@ -169,9 +167,25 @@ class RunSettings:
             for name, value in dataclasses.asdict(self).items()
         }
 
-    def digest(self) -> str:
-        """SHA-256 of the settings as canonical JSON, hex."""
-        return digest(self.to_mapping())
+    def command(self) -> str:
+        """The command line that reproduces a run with these settings."""
+        words = ["vitreport", "run", *self.images]
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, value in self.to_mapping().items():
+            if (
+                name == "images"
+                or value is None
+                or (name != "model" and getattr(self, name) == defaults[name])
+            ):
+                continue
+            if name == "techniques":
+                words += [word for technique in value for word in ("--technique", technique)]
+            elif name == "targets":
+                words += ["--target", ",".join(value)]
+            else:
+                shown = "x".join(map(str, value)) if isinstance(value, list) else str(value)
+                words += [f"--{name.replace('_', '-')}", shown]
+        return shlex.join([*words, "-o", "RUN"])
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -40,8 +40,6 @@ class Resources:
 class Engine(Protocol):
     """Runs a worker over items."""
 
-    def map(
-        self, worker: Worker[Item], items: Sequence[Item], resources: Resources
-    ) -> Iterator[Receipt]:
+    def map(self, worker: Worker[Item], items: Sequence[Item], resources: Resources) -> Iterator[Receipt]:
         """Yields receipts as they come; an exception in a worker ends the run."""
         ...

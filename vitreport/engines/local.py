@@ -13,9 +13,7 @@ from vitreport.engines.engine import Item, Receipt, Resources, Worker
 class LocalEngine:
     """Runs items in order in this process, or in any order in `Resources.processes` fresh ones."""
 
-    def map(
-        self, worker: Worker[Item], items: Sequence[Item], resources: Resources
-    ) -> Iterator[Receipt]:
+    def map(self, worker: Worker[Item], items: Sequence[Item], resources: Resources) -> Iterator[Receipt]:
         """Yields receipts as they come; from a pool, an item's receipts come when the item is done."""
         if resources.processes <= 1 or len(items) <= 1:
             for item in items:

@@ -86,6 +86,10 @@ class RunFolder:
             raise StoreError(f"cannot read {path}: {error}") from error
         return Manifest.from_json(text, str(path))
 
+    def commit_manifest(self, manifest: Manifest) -> None:
+        """Writes the manifest."""
+        self.write(MANIFEST, manifest.to_json().encode())
+
     def has(self, path: str) -> bool:
         """True where the file at `path` is committed."""
         return (self.root / path).is_file()

@@ -30,6 +30,7 @@ class TechniqueRecord:
         parameters: every parameter with the value used.
         defaults: every parameter with its default.
         kind: ``map`` (scored, one map an image and target) or ``observation`` (own result type).
+        columns: of an observation's table: name to Arrow type; empty for maps.
         class_specific: whether the result depends on the target.
         signed: whether values below zero mean evidence against the target.
         shows: what a reader may conclude from it.
@@ -54,6 +55,7 @@ class TechniqueRecord:
     source: str
     shows: str
     does_not_show: str
+    columns: Mapping[str, str] = field(default_factory=dict)
     differs: str | None = None
     licence_note: str | None = None
     skipped: str | None = None

@@ -6,7 +6,7 @@ Maps are stored raw, row by row from the top left, as lists of float32: any Parq
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -93,6 +93,24 @@ def maps_table(rows: Sequence[tuple[str, Attribution]]) -> pa.Table:
         ],
         schema=MAPS,
     )
+
+
+def observations_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pa.Table:
+    """The rows of an observation technique.
+
+    Args:
+        rows: image ``id`` and one value a column; or ``id`` and ``error``, where the technique failed.
+        columns: name to Arrow type: ``int32``, ``float32``, ``string``, ``list<float16>`` …
+    """
+    fields = [("id", pa.string()), *((name, _arrow_type(text)) for name, text in columns.items())]
+    fields.append(("error", pa.string()))
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields))
+
+
+def _arrow_type(text: str) -> pa.DataType:
+    if text.startswith("list<"):
+        return pa.list_(_arrow_type(text.removeprefix("list<").removesuffix(">")))
+    return pa.float16() if text == "float16" else pa.type_for_alias(text)
 
 
 def _ref_row(ref: ImageRef) -> dict[str, object]:

@@ -1,0 +1,5 @@
+"""``python -m vitreport``."""
+
+from vitreport.cli import main
+
+main()

@@ -1,0 +1,274 @@
+"""The command line: the only place that prints and that chooses exit codes.
+
+0 all done; 1 finished, but some images or techniques failed; 2 bad usage or settings; 3 nothing could be
+done; 130 interrupted, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vitreport.errors import SettingsError, UnsupportedModelError, VitReportError
+
+if TYPE_CHECKING:
+    from vitreport.settings import RunSettings
+    from vitreport.store import Run
+
+FAILED, USAGE, NOTHING, INTERRUPTED = 1, 2, 3, 130
+_STAGES = {
+    "hash": "reading the image list",
+    "explain": "explaining",
+    "digest": "closing the store",
+    "pages": "drawing pages",
+    "pdf": "writing the PDF",
+}
+_QUARANTINED_SHOWN = 3
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Commands(click.Group):
+    """Turns expected failures into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, UnsupportedModelError) as error:
+            _fail(error, USAGE)
+        except VitReportError as error:
+            _fail(error, NOTHING)
+        except KeyboardInterrupt:
+            click.echo(
+                "\ninterrupted; what is finished is kept: the same command goes on from there", err=True
+            )
+            sys.exit(INTERRUPTED)
+
+
+def _fail(error: VitReportError, code: int) -> None:
+    click.echo(f"vitreport: {error}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vitreport")
+def main() -> None:
+    """Explanation reports for Vision Transformers: images and a model in, an HTML site and a PDF out."""
+    warnings.filterwarnings("ignore", module="PIL")
+
+
+def _explain_options(command: Command) -> Command:
+    """The options that decide what is computed."""
+    options = [
+        click.argument("images", nargs=-1),
+        click.option("-o", "--output", required=True, type=Path, help="The run folder."),
+        click.option("--model", help="timm name, hf-hub:… or local-dir:…  [default: vit_base_patch16_224]"),
+        click.option("--checkpoint", help="Weights: a safetensors or torch file; without it, the hub's."),
+        click.option("--labels", help="Class names: one a line, or JSON."),
+        click.option("--model-card", help="What the report should say of the model: text, JSON or TOML."),
+        click.option("--image-size", metavar="HxW", help="Input size, where it is not the model's own."),
+        click.option(
+            "-t",
+            "--technique",
+            "techniques",
+            multiple=True,
+            metavar="SPEC",
+            help="core, standard, all, or NAME[:key=value,…]; repeatable.  [default: core]",
+        ),
+        click.option(
+            "--target",
+            "targets",
+            metavar="SPEC[,SPEC…]",
+            help="predicted, label, top2, a class index or a class name.  [default: predicted]",
+        ),
+        click.option("--batch-size", metavar="auto|N", help="Images at a time.  [default: auto]"),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
+        click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
+        click.option("--limit", type=int, metavar="N", help="Explain the first N images only."),
+        click.option(
+            "--config",
+            type=Path,
+            help="Settings from a TOML file; options on the command line win.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _report_options(command: Command) -> Command:
+    """The options that decide how it is shown."""
+    options = [
+        click.option("--pdf/--no-pdf", default=True, help="Write report.pdf too.  [default: yes]"),
+        click.option(
+            "--pdf-images",
+            default=60,
+            show_default=True,
+            type=click.IntRange(0),
+            metavar="N",
+            help="Images with a sheet of their own in the PDF.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_explain_options
+@_report_options
+def run(output: Path, pdf: bool, pdf_images: int, quiet: bool, **options: Any) -> None:
+    """Explain IMAGES (files, folders, CSV manifests), then write the report."""
+    finished = _explain(output, quiet, options)
+    _report(output, pdf, pdf_images, quiet)
+    _close(finished, quiet)
+
+
+@main.command()
+@_explain_options
+def explain(output: Path, quiet: bool, **options: Any) -> None:
+    """Explain IMAGES into a run folder, without a report."""
+    _close(_explain(output, quiet, options), quiet)
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@_report_options
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
+    """Write the HTML site and the PDF of RUN from its store."""
+    _report(run_folder, pdf, pdf_images, quiet)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="All that is known of each, as JSON.")
+def techniques(as_json: bool) -> None:
+    """List the techniques: what each shows, and what it does not."""
+    from vitreport.techniques.technique import TECHNIQUES
+
+    known = [cls() for cls in TECHNIQUES.values()]
+    if as_json:
+        click.echo(json.dumps([technique.describe() for technique in known], indent=1, ensure_ascii=False))
+        return
+    for technique in known:
+        click.echo(click.style(technique.name, bold=True) + f"  {technique.title} · {technique.tier} tier")
+        about = {
+            "shows": technique.shows,
+            "does not show": technique.does_not_show,
+            "source": technique.source,
+            **{f"{name}=": text for name, text in technique.parameter_help().items()},
+        }
+        for title, text in about.items():
+            click.echo(click.wrap_text(f"{title}: {text}", 100, "    ", "      "))
+        click.echo()
+
+
+@main.command()
+def doctor() -> None:
+    """Check whether this machine is ready: device, model hub, PDF, disk."""
+    from vitreport.doctor import checks
+
+    ready = True
+    for check in checks():
+        ready = ready and (check.good or not check.needed)
+        mark = click.style("ok", fg="green") if check.good else click.style("no", fg="red", bold=True)
+        click.echo(f"{mark}  {check.title}: {check.finding}")
+    sys.exit(0 if ready else NOTHING)
+
+
+def _explain(output: Path, quiet: bool, options: dict[str, Any]) -> Run:
+    from vitreport import api
+
+    settings = _settings(options)
+    with _progress(quiet) as progress:
+        finished = api.explain(settings, output, progress=progress)
+    if not quiet:
+        for notice in finished.manifest.data.notices:
+            click.echo(f"note: {notice}")
+        for record in finished.techniques:
+            if record.skipped:
+                click.echo(f"skipped {record.key}: {record.skipped}")
+    return finished
+
+
+def _settings(options: dict[str, Any]) -> RunSettings:
+    """The config file's settings, and over them what the command line gives."""
+    from vitreport.settings import RunSettings, read_config
+
+    config = options.pop("config")
+    values = read_config(config) if config else {}
+    if options["targets"]:
+        options["targets"] = [word.strip() for word in options["targets"].split(",") if word.strip()]
+    given = {name: value for name, value in options.items() if value not in (None, (), [])}
+    return RunSettings.from_mapping({"images": (), **values, **given})
+
+
+def _report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
+    from vitreport import api
+
+    with _progress(quiet) as progress:
+        index = api.build_report(run_folder, pdf=pdf, pdf_images=pdf_images, progress=progress)
+    if not quiet:
+        click.echo(f"report: {index}" + (f" and {run_folder / 'report.pdf'}" if pdf else ""))
+
+
+def _close(finished: Run, quiet: bool) -> None:
+    """The last line, and the exit code."""
+    data = finished.manifest.data
+    explained = data.images - data.quarantined
+    if not quiet:
+        line = f"explained {explained} of {data.images} images"
+        if data.failed:
+            line += f"; {data.failed} maps failed, the report lists them"
+        if data.quarantined:
+            bad = [row for row in finished.images.to_pylist() if row["status"] == "quarantined"]
+            shown = "; ".join(f"{row['uri']} ({row['reason']})" for row in bad[:_QUARANTINED_SHOWN])
+            more = len(bad) - _QUARANTINED_SHOWN
+            line += f"; {data.quarantined} quarantined: {shown}" + (f"; and {more} more" if more > 0 else "")
+        click.echo(line)
+    if explained == 0:
+        sys.exit(NOTHING)
+    sys.exit(FAILED if data.quarantined or data.failed else 0)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """One bar a stage, with the time that remains, on standard error."""
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bars: dict[str, TaskID] = {}
+    columns = (
+        TextColumn("{task.description:22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as shown:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = shown.add_task(_STAGES.get(stage, stage), total=total)
+            shown.update(bars[stage], completed=done, total=total)
+
+        yield progress

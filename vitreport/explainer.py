@@ -1,0 +1,275 @@
+"""A shard of images in, its predictions, maps and observations out."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitreport.engines import Receipt
+from vitreport.errors import ImageError, SettingsError
+from vitreport.explanation import Attribution, Explanation, ImageRef, Prediction, View
+from vitreport.images.decode import decode
+from vitreport.model.load import VisionModel
+from vitreport.model.targets import Targets
+from vitreport.model.trace import Forward, Need, Tracer, traced
+from vitreport.store import RunFolder, TechniqueRecord
+from vitreport.store.folder import images_part, technique_part
+from vitreport.store.schema import images_table, maps_table, observations_table
+from vitreport.techniques.technique import Context, Explainable, Observation, Technique
+
+TOP_K = 5
+_DECODERS = 4
+_BATCHES_AHEAD = 2
+_FAILURES: tuple[type[Exception], ...] = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One image, ready for the model, or the reason why it is not."""
+
+    ref: ImageRef
+    pixels: Tensor | None = None
+    view: View | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """The worker of the explain wing: explains shards and writes their parts.
+
+    Attributes:
+        folder: the run folder.
+        model: what is explained.
+        techniques: what is asked for, by the record that stands in the manifest; skipped ones left out.
+        targets: which classes are explained.
+        shards: the images of each shard.
+        paths: where each image is, by id.
+        batch_size: images in a batch.
+        seed: of random draws.
+    """
+
+    folder: RunFolder
+    model: VisionModel
+    techniques: Sequence[tuple[TechniqueRecord, Explainable]]
+    targets: Targets
+    shards: Mapping[int, Sequence[ImageRef]]
+    paths: Mapping[str, Path]
+    batch_size: int
+    seed: int
+
+    def pending(self, shard: int) -> list[tuple[TechniqueRecord, Explainable]]:
+        """Techniques whose part of the shard is not there yet."""
+        return [
+            (record, technique)
+            for record, technique in self.techniques
+            if not self.folder.has(technique_part(record, shard))
+        ]
+
+    def is_done(self, shard: int) -> bool:
+        """True where nothing of the shard is pending."""
+        return self.folder.has(images_part(shard)) and not self.pending(shard)
+
+    def __call__(self, shard: int) -> Iterator[Receipt]:
+        """Explains what is pending in a shard, one batch after the other, then writes its parts."""
+        refs = self.shards[shard]
+        if self.is_done(shard):
+            yield Receipt(len(refs))
+            return
+        pending = self.pending(shard)
+        findings = Findings()
+        needs = Need.NOTHING
+        for _, technique in pending:
+            needs |= technique.needs
+        with traced(self.model.module, self.model.layout, needs) as tracer:
+            for batch in self._batches(refs):
+                self._explain(tracer, batch, [technique for _, technique in pending], findings)
+                yield Receipt(len(batch), sum(image.reason is not None for image in batch))
+        for record, _ in pending:
+            self.folder.write_table(technique_part(record, shard), findings.table(record))
+        if not self.folder.has(images_part(shard)):
+            self.folder.write_table(images_part(shard), images_table(findings.explanations))
+
+    def _batches(self, refs: Sequence[ImageRef]) -> Iterator[list[Prepared]]:
+        """Decodes ahead of the model, in threads, in order."""
+        groups = iter([refs[at : at + self.batch_size] for at in range(0, len(refs), self.batch_size)])
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            waiting: deque[list[Future[Prepared]]] = deque()
+
+            def submit(count: int) -> None:
+                for group in islice(groups, count):
+                    waiting.append([pool.submit(self._prepare, ref) for ref in group])
+
+            submit(_BATCHES_AHEAD)
+            while waiting:
+                batch = [future.result() for future in waiting.popleft()]
+                submit(1)
+                yield batch
+
+    def _prepare(self, ref: ImageRef) -> Prepared:
+        try:
+            pixels, view = self.model.preparation(decode(self.paths[ref.id]))
+        except ImageError as error:
+            return Prepared(ref, reason=str(error))
+        return Prepared(ref, pixels, view)
+
+    def _explain(
+        self,
+        tracer: Tracer,
+        batch: Sequence[Prepared],
+        techniques: Sequence[Explainable],
+        findings: Findings,
+    ) -> None:
+        usable = [image for image in batch if image.pixels is not None]
+        forward = self._forward(tracer, usable) if usable else None
+        known = iter(_predictions(forward.logits, self.targets, [i.ref for i in usable]) if forward else [])
+        explained = []
+        for image in batch:
+            if image.reason is None:
+                predictions, targets = next(known)
+                explained.append(Explanation(image.ref, None, image.view, predictions, targets))
+            findings.explanations.append(
+                Explanation(image.ref, image.reason) if image.reason else explained[-1]
+            )
+        if forward is None or not techniques:
+            return
+        ids = tuple(image.ref.id for image in usable)
+        for column, classes in enumerate(_columns(explained)):
+            following = column + 1 < max(len(image.targets) for image in explained)
+            chosen = [0 if index is None else index for index in classes]
+            trace = tracer.gradient(
+                forward, torch.tensor(chosen, device=forward.logits.device), keep_graph=following
+            )
+            context = Context(trace, self.model, ids, self.seed)
+            due = [technique for technique in techniques if technique.class_specific or column == 0]
+            findings.add(context, due, classes, first=column == 0)
+
+    def _forward(self, tracer: Tracer, usable: Sequence[Prepared]) -> Forward:
+        pixels = torch.stack([image.pixels for image in usable if image.pixels is not None])
+        try:
+            return tracer.forward(pixels.to(self.model.device))
+        except torch.OutOfMemoryError as error:
+            raise SettingsError(
+                f"{len(usable)} images at a time do not fit the device's memory; "
+                f"try --batch-size {max(1, self.batch_size // 2)}"
+            ) from error
+
+
+class Findings:
+    """What a shard's batches found, until it is written."""
+
+    def __init__(self) -> None:
+        self.explanations: list[Explanation] = []
+        self._maps: dict[str, list[tuple[str, Attribution]]] = defaultdict(list)
+        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def table(self, record: TechniqueRecord) -> Any:
+        """The part of a technique, rows in the order of the images, then of their targets."""
+        if record.kind == "observation":
+            return observations_table(self._rows[record.key], record.columns)
+        order = {explanation.ref.id: place for place, explanation in enumerate(self.explanations)}
+        return maps_table(sorted(self._maps[record.key], key=lambda row: order[row[0]]))
+
+    def add(
+        self,
+        context: Context,
+        techniques: Sequence[Explainable],
+        classes: Sequence[int | None],
+        *,
+        first: bool,
+    ) -> None:
+        """Runs techniques on a batch for one target an image and keeps what they give.
+
+        Args:
+            context: the batch.
+            techniques: what to run.
+            classes: the targets; None where an image has no further one.
+            first: whether these are the images' first targets, the only ones observations look at.
+        """
+        groups: dict[type[Technique], list[Technique]] = defaultdict(list)
+        for technique in techniques:
+            if isinstance(technique, Technique):
+                groups[type(technique)].append(technique)
+        for kind, members in groups.items():
+            self._attribute(context, kind, members, classes)
+        for technique in techniques:
+            if isinstance(technique, Observation) and first:
+                self._observe(context, technique, classes)
+
+    def _attribute(
+        self,
+        context: Context,
+        kind: type[Technique],
+        members: Sequence[Technique],
+        classes: Sequence[int | None],
+    ) -> None:
+        error: str | None = None
+        try:
+            maps = list(kind.attribute_all(members, context))
+            context.maps.update(zip((member.key for member in members), maps, strict=True))
+            arrays: list[Any] = [values.float().cpu().numpy() for values in maps]
+        except torch.OutOfMemoryError:
+            raise
+        except _FAILURES as failure:
+            error = _describe(failure)
+            arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
+        for member, values in zip(members, arrays, strict=True):
+            for image_id, target, value in zip(context.image_ids, classes, values, strict=True):
+                if not member.class_specific or target is not None:
+                    shown = target if member.class_specific else None
+                    row = (image_id, Attribution(member.key, shown, value, error))
+                    self._maps[member.key].append(row)
+
+    def _observe(self, context: Context, technique: Observation, classes: Sequence[int | None]) -> None:
+        try:
+            observed = list(technique.observe(context))
+        except torch.OutOfMemoryError:
+            raise
+        except _FAILURES as failure:
+            observed = [[{"error": _describe(failure)}] for _ in classes]
+        for image_id, target, rows in zip(context.image_ids, classes, observed, strict=True):
+            if not technique.class_specific or target is not None:
+                self._rows[technique.key] += [{"id": image_id, **row} for row in rows]
+
+
+def _describe(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}"
+
+
+def _predictions(
+    logits: Tensor, targets: Targets, refs: Sequence[ImageRef]
+) -> list[tuple[tuple[Prediction, ...], tuple[Prediction, ...]]]:
+    """The best classes and the targets of each image."""
+    probabilities = logits.detach().float().softmax(1).cpu()
+    depth = min(max(TOP_K, targets.most), logits.shape[1])
+    ranking = logits.detach().topk(depth, 1).indices.cpu().tolist()
+    found = []
+    for ref, row, order in zip(refs, probabilities, ranking, strict=True):
+        chosen = targets.of_image(order, ref.label)
+        best, explained = (
+            tuple(Prediction(index, float(row[index])) for index in indices)
+            for indices in (order[:TOP_K], chosen)
+        )
+        found.append((best, explained))
+    return found
+
+
+def _columns(explanations: Sequence[Explanation]) -> Iterator[list[int | None]]:
+    """The images' first targets, then their second ones, and so on; None where an image has no more.
+
+    There is always a first column, so that techniques which need no target run on images without one.
+    """
+    depth = max(1, max((len(explanation.targets) for explanation in explanations), default=0))
+    for column in range(depth):
+        yield [
+            explanation.targets[column].index if column < len(explanation.targets) else None
+            for explanation in explanations
+        ]

@@ -1,0 +1,106 @@
+"""Where a model's class names come from: the user's file, the checkpoint's sidecar, or timm's tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vitreport.errors import SettingsError
+from vitreport.explanation import ClassNames, is_wordnet_id
+
+_SIDECARS = (
+    "{stem}.labels.txt",
+    "{stem}.json",
+    "config.json",
+    "labels.txt",
+    "class_names.txt",
+    "classes.txt",
+)
+
+
+def class_names(num_classes: int, labels: Path | None, checkpoint: Path | None) -> ClassNames:
+    """Finds the names of a model's classes.
+
+    Args:
+        num_classes: classes of the model.
+        labels: file that the user named, or None.
+        checkpoint: weights file, whose neighbours may hold names, or None.
+
+    Raises:
+        SettingsError: the user's file cannot be read or has another number of names.
+    """
+    if labels is not None:
+        names = _read(labels)
+        if names is None:
+            raise SettingsError(
+                f"{labels} holds no class names; one a line, or JSON: a list or index to name"
+            )
+        if len(names) != num_classes:
+            raise SettingsError(f"{labels} has {len(names)} names, the model has {num_classes} classes")
+        return _describe(names, f"the file {labels.name}")
+    if checkpoint is not None:
+        for pattern in _SIDECARS:
+            sidecar = checkpoint.with_name(pattern.format(stem=checkpoint.stem))
+            names = _read(sidecar) if sidecar.is_file() else None
+            if names is not None and len(names) == num_classes:
+                return _describe(names, f"the file {sidecar.name} beside the checkpoint")
+    return _imagenet(num_classes) or ClassNames(
+        tuple(f"class {index}" for index in range(num_classes)), origin="numbered, since no names were given"
+    )
+
+
+def _read(path: Path) -> list[str] | None:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read class names from {path}: {error}") from error
+    if path.suffix != ".json":
+        return [line.strip() for line in text.splitlines() if line.strip()] or None
+    try:
+        return _from_json(json.loads(text))
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid JSON: {error}") from error
+
+
+def _from_json(content: Any) -> list[str] | None:
+    """A list of names, index to name, or a model's config that holds one of these."""
+    if isinstance(content, list):
+        return [str(name) for name in content] or None
+    if not isinstance(content, dict):
+        return None
+    if content and all(str(key).isdigit() for key in content):
+        by_index = {int(key): str(name) for key, name in content.items()}
+        return [by_index[index] for index in range(len(by_index))] if max(by_index) < len(by_index) else None
+    for key in ("label_descriptions", "label_names", "id2label", "class_names", "pretrained_cfg"):
+        names = _from_json(content[key]) if key in content else None
+        if names is not None:
+            return names
+    labels = content.get("label_names"), content.get("label_descriptions")
+    if isinstance(labels[0], list) and isinstance(labels[1], dict):
+        return [str(labels[1].get(label, label)) for label in labels[0]]
+    return None
+
+
+def _describe(names: list[str], origin: str) -> ClassNames:
+    """WordNet ids are kept as such, and named where timm knows their words."""
+    if not all(is_wordnet_id(name) for name in names):
+        return ClassNames(tuple(names), origin=origin)
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-22k")
+    known = set(info.label_names())
+    words = tuple(info.label_name_to_description(name) if name in known else name for name in names)
+    return ClassNames(words, tuple(names), origin)
+
+
+def _imagenet(num_classes: int) -> ClassNames | None:
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": num_classes})
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    return ClassNames(
+        tuple(info.label_descriptions()), tuple(info.label_names()), f"timm's table of {subset}"
+    )

@@ -1,0 +1,38 @@
+"""What computed a run: versions, device, and the switches that numbers depend on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+_PACKAGES = ("vitreport", "torch", "timm", "numpy", "pillow", "pyarrow")
+
+
+def choose_device(wanted: str) -> str:
+    """Resolves ``auto``; returns ``cpu`` or ``cuda``."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def device_name(device: str) -> str:
+    """The device as a person knows it: ``cpu``, or the name of the GPU."""
+    return str(torch.cuda.get_device_name()) if device == "cuda" else "cpu"
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and switches, without anything that names the machine or the moment."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{package: version(package) for package in _PACKAGES},
+        "device": device_name(device),
+        "dtype": "float32",
+        "threads": torch.get_num_threads(),
+        "tf32": bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
+        and device == "cuda",
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }

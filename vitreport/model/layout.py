@@ -1,0 +1,146 @@
+"""How a Vision Transformer's tokens lie: prefix tokens, patch grid, and how the head reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+
+from vitreport.errors import UnsupportedModelError
+
+
+class Readout(Enum):
+    """How a model's head reads the tokens of the last block."""
+
+    CLASS_TOKEN = "class token"
+    CLASS_DISTILLATION_MEAN = "mean of class and distillation token"
+    PATCH_MEAN = "mean of the patch tokens"
+    TOKEN_MEAN = "mean of all tokens"
+    ATTENTION_POOL = "attention pool"
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where the tokens of a model lie.
+
+    Attributes:
+        num_prefix_tokens: class, distillation and register tokens, which come before the patches.
+        grid: (rows, cols) of the patch grid.
+        patch_size: (height, width) of a patch in pixels of the model's input.
+        readout: how the head reads the tokens.
+    """
+
+    num_prefix_tokens: int
+    grid: tuple[int, int]
+    patch_size: tuple[int, int]
+    readout: Readout
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of an image: prefix and patches."""
+        return self.num_prefix_tokens + self.num_patches
+
+    def to_grid(self, values: Tensor) -> Tensor:
+        """Drops the prefix tokens of ``(…, tokens)`` and returns ``(…, rows, cols)``."""
+        return values[..., self.num_prefix_tokens :].reshape(*values.shape[:-1], *self.grid)
+
+    def readout_weights(self, like: Tensor) -> Tensor:
+        """Returns the share ``(tokens,)`` that each token has in what the head reads; the sum is 1.
+
+        An attention pool weighs each image's tokens anew: there the trace measures the shares.
+
+        Args:
+            like: a tensor with the wanted device and dtype.
+
+        Raises:
+            UnsupportedModelError: the readout is an attention pool.
+        """
+        weights = torch.zeros(self.num_tokens, device=like.device, dtype=like.dtype)
+        match self.readout:
+            case Readout.CLASS_TOKEN:
+                weights[0] = 1
+            case Readout.CLASS_DISTILLATION_MEAN:
+                weights[:2] = 0.5
+            case Readout.PATCH_MEAN:
+                weights[self.num_prefix_tokens :] = 1 / self.num_patches
+            case Readout.TOKEN_MEAN:
+                weights[:] = 1 / self.num_tokens
+            case Readout.ATTENTION_POOL:
+                raise UnsupportedModelError("an attention pool has no fixed readout; the trace measures it")
+        return weights
+
+
+def readout_row(readout: Tensor, matrix: Tensor) -> Tensor:
+    """Reads the readout row: the readout's shares times the rows of a token-by-token matrix.
+
+    Args:
+        readout: shares ``(batch, tokens)``.
+        matrix: ``(batch, …, tokens, tokens)``, rows are the tokens that receive.
+
+    Returns:
+        ``(batch, …, tokens)``.
+    """
+    shape = (readout.shape[0],) + (1,) * (matrix.dim() - 3) + (1, readout.shape[1])
+    return (readout.view(shape) @ matrix).squeeze(-2)
+
+
+def layout_of(module: nn.Module, input_size: tuple[int, int]) -> TokenLayout:
+    """Derives the layout from a timm model's own attributes, never from the number of tokens.
+
+    Args:
+        module: the model.
+        input_size: (height, width) of its input in pixels.
+
+    Raises:
+        UnsupportedModelError: the model does not say how its tokens lie, or the input does not fit the grid.
+    """
+    embed = getattr(module, "patch_embed", None)
+    patch_size = getattr(embed, "patch_size", None)
+    if embed is None or patch_size is None or not hasattr(module, "num_prefix_tokens"):
+        raise UnsupportedModelError(
+            f"{type(module).__name__} has no flat grid of patch tokens (no patch_embed or prefix count); "
+            "models of the ViT, DeiT, BEiT, EVA and DINO kind can be explained"
+        )
+    grid = _grid(embed, input_size)
+    return TokenLayout(
+        num_prefix_tokens=int(module.num_prefix_tokens),  # type: ignore[arg-type]
+        grid=grid,
+        patch_size=(input_size[0] // grid[0], input_size[1] // grid[1]),
+        readout=_readout(module),
+    )
+
+
+def _grid(embed: nn.Module, input_size: tuple[int, int]) -> tuple[int, int]:
+    if hasattr(embed, "dynamic_feat_size"):
+        size = embed.dynamic_feat_size(input_size)  # type: ignore[operator]
+    else:
+        size = getattr(embed, "grid_size", None)
+    if size is None:
+        raise UnsupportedModelError(
+            f"{type(embed).__name__} does not say its patch grid; this model cannot be explained"
+        )
+    return int(size[0]), int(size[1])
+
+
+def _readout(module: nn.Module) -> Readout:
+    pool = getattr(module, "global_pool", None)
+    if getattr(module, "attn_pool", None) is not None:
+        if pool == "map":
+            return Readout.ATTENTION_POOL
+        raise UnsupportedModelError(f"the head pools by '{pool}', which no technique here can follow")
+    if getattr(module, "head_dist", None) is not None:
+        return Readout.CLASS_DISTILLATION_MEAN
+    if pool == "token":
+        return Readout.CLASS_TOKEN
+    if pool == "avg":
+        return Readout.TOKEN_MEAN if getattr(module, "pool_include_prefix", False) else Readout.PATCH_MEAN
+    raise UnsupportedModelError(
+        f"the head reads tokens by '{pool}' pooling; known are token, avg and map (attention pool)"
+    )

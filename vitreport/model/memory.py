@@ -1,0 +1,34 @@
+"""How many images fit into a batch."""
+
+from __future__ import annotations
+
+import torch
+
+from vitreport.model.load import VisionModel
+
+MOST_ON_CPU, MOST_ON_GPU = 32, 128
+_CPU_BUDGET = 4 << 30
+_GPU_SHARE = 0.6
+_ATTENTION_COPIES = 5
+"""Scores, softmax, gradients of both, and one matrix that a technique makes."""
+_TOKEN_COPIES = 40
+"""Activations that a block keeps for its gradient, in widths of a token."""
+
+
+def bytes_per_image(model: VisionModel) -> int:
+    """Estimated memory of one traced image with its gradient, in bytes."""
+    tokens = model.layout.num_tokens
+    attention = model.heads * tokens * tokens * _ATTENTION_COPIES
+    return 4 * model.blocks * (attention + tokens * model.width * _TOKEN_COPIES)
+
+
+def automatic_batch_size(model: VisionModel) -> int:
+    """A batch that fits: at most 32 images on the CPU and 128 on a GPU, halved until it fits."""
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        budget, size = int(free * _GPU_SHARE), MOST_ON_GPU
+    else:
+        budget, size = _CPU_BUDGET, MOST_ON_CPU
+    while size > 1 and size * bytes_per_image(model) > budget:
+        size //= 2
+    return size

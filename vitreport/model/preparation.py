@@ -1,0 +1,95 @@
+"""From a decoded picture to the model's input, and to the view that the report shows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+
+from vitreport.explanation import View
+
+Box = tuple[float, float, float, float]
+_VIEW_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A model's own evaluation transform.
+
+    Attributes:
+        config: timm's resolved data config.
+    """
+
+    config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        given = {key: value for key, value in self.config.items() if key != "input_size"}
+        size = self.config["input_size"]
+        known = {"interpolation", "mean", "std", "crop_pct", "crop_mode"}
+        arguments = {key: value for key, value in given.items() if key in known}
+        transform = create_transform(input_size=size, is_training=False, **arguments)
+        object.__setattr__(self, "_transform", transform)
+
+    def __call__(self, rgb: npt.NDArray[np.uint8]) -> tuple[Tensor, View]:
+        """Prepares one picture.
+
+        Args:
+            rgb: upright picture, ``(height, width, 3)``.
+
+        Returns:
+            Normalised pixels ``(3, height, width)``, float32, and the view of them.
+        """
+        picture = Image.fromarray(rgb)
+        pixels: Tensor = self._transform(picture)  # type: ignore[attr-defined]
+        return pixels, self._view(pixels, (rgb.shape[1], rgb.shape[0]))
+
+    def canary_sha256(self) -> str:
+        """SHA-256 of a fixed synthetic picture after the transform, rounded to 1e-4; hex.
+
+        Two machines that give the same canary prepare images alike.
+        """
+        y, x = np.mgrid[0:211, 0:307]
+        wave = 127.5 + 127.5 * np.sin(x / 7.0 + np.array([0.0, 2.1, 4.2])[:, None, None]) * np.cos(y / 11.0)
+        pixels, _ = self(np.ascontiguousarray(wave.transpose(1, 2, 0).astype(np.uint8)))
+        return hashlib.sha256((pixels * 1e4).round().to(torch.int32).numpy().tobytes()).hexdigest()
+
+    def _view(self, pixels: Tensor, original: tuple[int, int]) -> View:
+        mean, std = (torch.tensor(self.config[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        shown = ((pixels * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        encoded = io.BytesIO()
+        Image.fromarray(shown.permute(1, 2, 0).numpy()).save(encoded, "JPEG", quality=_VIEW_QUALITY)
+        return View(
+            jpeg=encoded.getvalue(),
+            width=pixels.shape[2],
+            height=pixels.shape[1],
+            crop=self._crop(original),
+            original=original,
+        )
+
+    def _crop(self, original: tuple[int, int]) -> Box:
+        """(left, top, right, bottom) of what the model sees, in pixels of the original.
+
+        Follows timm's evaluation transform: scale to input / crop_pct (the short side, the long side in
+        `border` mode, both in `squash` mode), then cut or pad around the centre.
+        """
+        input_size = self.config["input_size"][1:]
+        percent = self.config.get("crop_pct") or 0.875
+        scaled = [int(side / percent) for side in input_size]
+        ratios = [scaled[axis] / original[1 - axis] for axis in (0, 1)]
+        mode = self.config.get("crop_mode") or "center"
+        if mode == "center":
+            ratios = [max(ratios)] * 2
+        elif mode == "border":
+            ratios = [min(ratios)] * 2
+        half_height, half_width = (side / ratio / 2 for side, ratio in zip(input_size, ratios, strict=True))
+        middle_x, middle_y = original[0] / 2, original[1] / 2
+        return (middle_x - half_width, middle_y - half_height, middle_x + half_width, middle_y + half_height)

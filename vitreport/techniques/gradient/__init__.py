@@ -1,0 +1,1 @@
+"""Techniques that read the gradient of the target."""

@@ -1,0 +1,280 @@
+"""What a technique is: a frozen dataclass whose fields are its parameters and whose method is the work.
+
+A technique gives one map an image and target, which metrics can score. An observation gives something
+else to look at (pictures of channels, an atlas of heads) as rows of named values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+
+from torch import Tensor
+
+from vitreport.errors import SettingsError, did_you_mean
+from vitreport.model.load import VisionModel
+from vitreport.model.trace import Need, Trace
+from vitreport.registry import Registry
+from vitreport.settings import Parameter, TechniqueSpec, digest
+
+Tier = Literal["core", "standard", "all"]
+TIERS: tuple[Tier, ...] = ("core", "standard", "all")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a technique may look at: one batch, explained for one target an image.
+
+    Attributes:
+        trace: the traced pass, with the gradient of the targets where it is needed.
+        model: the model, for techniques that make passes of their own.
+        image_ids: of the batch; random draws are seeded by them.
+        seed: of the run.
+        maps: made of this batch so far, by technique key.
+    """
+
+    trace: Trace
+    model: VisionModel
+    image_ids: tuple[str, ...]
+    seed: int
+    maps: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def map_of(self, technique: Technique) -> Tensor:
+        """Returns another technique's maps of this batch, made now where they are not there yet."""
+        if technique.key not in self.maps:
+            self.maps[technique.key] = technique.attribute(self)
+        return self.maps[technique.key]
+
+
+@dataclass(frozen=True)
+class Explainable(ABC):
+    """What techniques and observations share.
+
+    Attributes:
+        name: registry name.
+        title: for people.
+        family: ``attention``, ``gradient``, ``relevance``, ``perturbation``, ``activation``, ``control``.
+        tier: the smallest tier that runs it.
+        needs: what it reads from the trace.
+        class_specific: whether its result depends on the target.
+        signed: whether values below zero are evidence against the target.
+        source: authors, year, arXiv id, equation.
+        shows: what a reader may conclude.
+        does_not_show: what a reader may not.
+        differs: where it departs from its source, or None.
+        licence_note: a notice that goes with its use, or None.
+        version: raised when its numbers change, so that stored results of the older kind are not reused.
+        tier_settings: the settings of its parameters that a tier runs.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    tier: ClassVar[Tier] = "core"
+    needs: ClassVar[Need]
+    class_specific: ClassVar[bool] = False
+    signed: ClassVar[bool] = False
+    source: ClassVar[str]
+    shows: ClassVar[str]
+    does_not_show: ClassVar[str]
+    differs: ClassVar[str | None] = None
+    licence_note: ClassVar[str | None] = None
+    version: ClassVar[int] = 1
+    tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            given = getattr(self, field.name)
+            check = cast(ParameterCheck, field.metadata["check"])
+            object.__setattr__(self, field.name, check.clean(f"{self.name}: {field.name}", given))
+
+    @classmethod
+    def from_spec(cls, spec: TechniqueSpec) -> Self:
+        """Builds the technique with the parameters of `spec`.
+
+        Raises:
+            SettingsError: a parameter that it does not have, or a value that it cannot take.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name, _ in spec.parameters:
+            if name not in known:
+                allowed = ", ".join(known) if known else "none"
+                hint = did_you_mean(name, known)
+                raise SettingsError(f"{cls.name} has no parameter '{name}'{hint or ';'} it takes: {allowed}")
+        return cls(**dict(spec.parameters))
+
+    @classmethod
+    def defaults(cls) -> dict[str, Parameter]:
+        """Every parameter with its default."""
+        return {field.name: cast(Parameter, field.default) for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def parameter_help(cls) -> dict[str, str]:
+        """What every parameter does."""
+        return {field.name: str(field.metadata["check"]) for field in dataclasses.fields(cls)}
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter with its value."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def key(self) -> str:
+        """Name and the parameters that differ from their defaults: ``attention_rollout:fusion=max``."""
+        defaults = self.defaults()
+        changed = {name: value for name, value in self.parameters.items() if value != defaults[name]}
+        return str(TechniqueSpec(self.name, tuple(sorted(changed.items()))))
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of name, version and all parameters."""
+        return digest([self.name, self.version, self.parameters], 8)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values: all that a manifest or a listing says of this setting."""
+        texts = ("name", "title", "family", "tier", "class_specific", "signed", "source", "shows")
+        return {
+            **{name: getattr(self, name) for name in texts},
+            "does_not_show": self.does_not_show,
+            "differs": self.differs,
+            "licence_note": self.licence_note,
+            "key": self.key,
+            "digest": self.digest,
+            "parameters": self.parameters,
+            "defaults": self.defaults(),
+            "parameter_help": self.parameter_help(),
+            "kind": "observation" if isinstance(self, Observation) else "map",
+            "columns": dict(self.columns) if isinstance(self, Observation) else {},
+        }
+
+    def supports(self, model: VisionModel) -> str | None:
+        """Returns why `model` cannot have this, or None where it can."""
+        return None
+
+
+@dataclass(frozen=True)
+class Technique(Explainable):
+    """Gives one map an image: raw values, any sign and range, higher means more for the target."""
+
+    @classmethod
+    @abstractmethod
+    def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
+        """Explains one batch with several settings of this technique, which may share work.
+
+        Args:
+            techniques: the settings.
+            context: the batch.
+
+        Yields:
+            For each of `techniques` a float32 tensor on the device: ``(batch, rows, cols)`` on the patch
+            grid, or ``(batch, height, width)`` in pixels.
+        """
+
+    def attribute(self, context: Context) -> Tensor:
+        """Explains one batch with this setting alone; see `attribute_all`."""
+        return next(iter(self.attribute_all([self], context)))
+
+
+@dataclass(frozen=True)
+class Observation(Explainable):
+    """Gives rows of named values about each image.
+
+    Attributes:
+        columns: name to Arrow type (``int32``, ``float32``, ``string``, ``list<float16>``) of a row's values.
+    """
+
+    columns: ClassVar[Mapping[str, str]]
+
+    @abstractmethod
+    def observe(self, context: Context) -> Iterator[list[dict[str, Any]]]:
+        """Looks at one batch; yields the rows of each image, in the order of the batch."""
+
+
+TECHNIQUES: Registry[type[Explainable]] = Registry("technique")
+Kind = TypeVar("Kind", bound=Explainable)
+
+
+def register(cls: type[Kind]) -> type[Kind]:
+    """Class decorator: makes a technique known under its name."""
+    TECHNIQUES.add(cls.name, cls)
+    return cls
+
+
+def select(specs: Sequence[str]) -> list[Explainable]:
+    """Builds the techniques that specs and tiers ask for, each setting once, in order.
+
+    Raises:
+        SettingsError: an unknown technique, parameter or value.
+    """
+    chosen: dict[str, Explainable] = {}
+    for text in specs:
+        spec = TechniqueSpec.parse(text)
+        for technique in _tier(spec) if spec.name in TIERS else [TECHNIQUES[spec.name].from_spec(spec)]:
+            chosen.setdefault(technique.key, technique)
+    return list(chosen.values())
+
+
+def _tier(spec: TechniqueSpec) -> Iterator[Explainable]:
+    if spec.parameters:
+        raise SettingsError(f"'{spec}': a tier takes no parameters; name the technique")
+    reach = TIERS.index(cast(Tier, spec.name))
+    for cls in TECHNIQUES.values():
+        if TIERS.index(cls.tier) <= reach:
+            for setting in cls.tier_settings:
+                yield cls(**setting)
+
+
+@dataclass(frozen=True)
+class ParameterCheck:
+    """What a parameter may be.
+
+    Attributes:
+        help: what it does.
+        choices: allowed words, or empty.
+        low: smallest number.
+        high: largest number, exclusive where `open` is set.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    open: bool = False
+
+    def clean(self, where: str, value: Parameter) -> Parameter:
+        """Returns the value as stored.
+
+        Raises:
+            SettingsError: it is not allowed.
+        """
+        if self.choices:
+            if value not in self.choices:
+                hint = did_you_mean(str(value), self.choices)
+                raise SettingsError(f"{where} is '{value}'{hint or ';'} allowed: {', '.join(self.choices)}")
+            return value
+        if isinstance(value, str | bool):
+            raise SettingsError(f"{where} is '{value}'; it must be a number {self._range()}")
+        above = self.high is not None and (value >= self.high if self.open else value > self.high)
+        if (self.low is not None and value < self.low) or above:
+            raise SettingsError(f"{where} is {value}; it must lie {self._range()}")
+        return float(value)
+
+    def _range(self) -> str:
+        return f"in [{self.low:g}, {self.high:g}{')' if self.open else ']'}"
+
+    def __str__(self) -> str:
+        return f"{self.help} ({' | '.join(self.choices) if self.choices else self._range()})"
+
+
+def choice(default: str, choices: tuple[str, ...], help: str) -> Any:
+    """A parameter that is one of a few words."""
+    return dataclasses.field(default=default, metadata={"check": ParameterCheck(help, choices)})
+
+
+def number(default: float, low: float, high: float, help: str, *, open: bool = False) -> Any:
+    """A parameter that is a number in [low, high], or in [low, high) where `open`."""
+    check = ParameterCheck(help, low=low, high=high, open=open)
+    return dataclasses.field(default=float(default), metadata={"check": check})
