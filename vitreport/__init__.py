@@ -1,6 +1,19 @@
 """vitreport: batch explanation reports for Vision Transformers."""
 
-from vitreport.api import Progress, build_report, explain, open_run
-from vitreport.settings import RunSettings
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitreport.api import Progress, RunSettings, build_report, explain, open_run
 
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the API when it is first used, so that the command line starts at once."""
+    if name not in __all__:
+        raise AttributeError(f"module 'vitreport' has no attribute '{name}'")
+    from vitreport import api
+
+    return getattr(api, name)

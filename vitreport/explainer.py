@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vitreport.engines import Receipt
-from vitreport.errors import ImageError, SettingsError
+from vitreport.errors import ImageError, SettingsError, TechniqueError
 from vitreport.explanation import Attribution, Explanation, ImageRef, Prediction, View
 from vitreport.images.decode import decode
 from vitreport.model.load import VisionModel
@@ -27,9 +27,10 @@ from vitreport.store.schema import images_table, maps_table, observations_table
 from vitreport.techniques.technique import Context, Explainable, Observation, Technique
 
 TOP_K = 5
-_DECODERS = 4
-_BATCHES_AHEAD = 2
-_FAILURES: tuple[type[Exception], ...] = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError)
+_DECODERS = min(4, os.cpu_count() or 1)
+_FAILURES: tuple[type[Exception], ...] = (
+    *(TechniqueError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
+)
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,13 @@ class Explainer:
             self.folder.write_table(images_part(shard), images_table(findings.explanations))
 
     def _batches(self, refs: Sequence[ImageRef]) -> Iterator[list[Prepared]]:
-        """Decodes ahead of the model, in threads, in order."""
-        groups = iter([refs[at : at + self.batch_size] for at in range(0, len(refs), self.batch_size)])
+        """Decodes one batch ahead of the model, in threads, in order."""
+        groups = [refs[at : at + self.batch_size] for at in range(0, len(refs), self.batch_size)]
         with ThreadPoolExecutor(_DECODERS) as pool:
-            waiting: deque[list[Future[Prepared]]] = deque()
-
-            def submit(count: int) -> None:
-                for group in islice(groups, count):
-                    waiting.append([pool.submit(self._prepare, ref) for ref in group])
-
-            submit(_BATCHES_AHEAD)
-            while waiting:
-                batch = [future.result() for future in waiting.popleft()]
-                submit(1)
+            following = [pool.submit(self._prepare, ref) for ref in groups[0]]
+            for group in [*groups[1:], []]:
+                batch = [future.result() for future in following]
+                following = [pool.submit(self._prepare, ref) for ref in group]
                 yield batch
 
     def _prepare(self, ref: ImageRef) -> Prepared:

@@ -34,7 +34,7 @@ class Registry(Generic[Entry]):
             SettingsError: nothing is registered under `name`; the message has the nearest name.
         """
         if name not in self._entries:
-            hint = did_you_mean(name, self._entries)
+            hint = did_you_mean(name, self._entries) or ";"
             raise SettingsError(f"unknown {self.noun} '{name}'{hint} 'vitreport {self.noun}s' lists them")
         return self._entries[name]
 

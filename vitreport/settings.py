@@ -7,9 +7,9 @@ import hashlib
 import json
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, Self, get_args
 
 from vitreport.errors import SettingsError, did_you_mean
@@ -113,6 +113,10 @@ class RunSettings:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("images", "techniques", "targets"):
+            object.__setattr__(self, name, _words(getattr(self, name)))
+        for name in ("model", "checkpoint", "labels", "model_card"):
+            object.__setattr__(self, name, _text(name, getattr(self, name)))
         if not self.images:
             raise SettingsError("no images given; name at least one file, folder or CSV manifest")
         if not self.model:
@@ -145,16 +149,17 @@ class RunSettings:
         for name in values:
             if name not in known:
                 raise SettingsError(f"unknown setting '{name}'{did_you_mean(name, known)}")
-        plural = {"images", "techniques", "targets"}
+        absent = {"image_size": None, "limit": None, "batch_size": "auto"}
         ready: dict[str, Any] = {}
         for name, value in values.items():
-            if name in plural:
-                value = (value,) if isinstance(value, str) else tuple(str(entry) for entry in value)
-            elif name == "image_size" and value is not None:
-                value = parse_image_size(value)
-            elif name in ("batch_size", "seed", "limit") and value not in ("auto", None):
-                value = _integer(name, value)
-            ready[name] = value
+            if name in absent and value == absent[name]:
+                ready[name] = value
+            elif name == "image_size":
+                ready[name] = parse_image_size(value)
+            elif name in ("batch_size", "seed", "limit"):
+                ready[name] = _integer(name, value)
+            else:
+                ready[name] = value
         try:
             return cls(**ready)
         except TypeError as error:
@@ -218,6 +223,17 @@ def parse_image_size(value: object) -> tuple[int, int]:
     if len(sizes) != 2:
         raise SettingsError(f"image size is '{value}'; write it like 224 or 224x320 (height x width)")
     return sizes[0], sizes[1]
+
+
+def _words(value: object) -> tuple[str, ...]:
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    return tuple(map(str, value)) if several else (str(value),)  # type: ignore[call-overload]
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str | PurePath):
+        return value if value is None else str(value)
+    raise SettingsError(f"{name.replace('_', ' ')} is {value!r}; it must be a text")
 
 
 def _integer(name: str, value: object) -> int:

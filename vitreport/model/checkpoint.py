@@ -38,8 +38,9 @@ def read_checkpoint(path: Path) -> State:
             f"{path} is refused: it holds pickled objects beside its tensors, and unpickling runs code; "
             "save the model's state_dict() alone, best as safetensors"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise SettingsError(f"{path} is not a torch checkpoint: {error}") from error
+    except Exception as error:  # torch's readers fail on damaged bytes in every way there is
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SettingsError(f"{path} is not a torch checkpoint, or it is damaged: {reason}") from error
     for name in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
@@ -64,9 +65,10 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _strip(state: State) -> State:
+    """Removes prefixes that every name has, in whatever order wrappers were put around the model."""
     for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+        if state and all(name.startswith(prefix) for name in state):
+            return _strip({name.removeprefix(prefix): value for name, value in state.items()})
     return state
 
 

@@ -72,13 +72,13 @@ def _from_json(content: Any) -> list[str] | None:
     if content and all(str(key).isdigit() for key in content):
         by_index = {int(key): str(name) for key, name in content.items()}
         return [by_index[index] for index in range(len(by_index))] if max(by_index) < len(by_index) else None
+    labels, words = content.get("label_names"), content.get("label_descriptions")
+    if isinstance(labels, list) and isinstance(words, dict) and not all(map(is_wordnet_id, map(str, labels))):
+        return [str(words.get(label, label)) for label in labels]
     for key in ("label_descriptions", "label_names", "id2label", "class_names", "pretrained_cfg"):
         names = _from_json(content[key]) if key in content else None
         if names is not None:
             return names
-    labels = content.get("label_names"), content.get("label_descriptions")
-    if isinstance(labels[0], list) and isinstance(labels[1], dict):
-        return [str(labels[1].get(label, label)) for label in labels[0]]
     return None
 
 

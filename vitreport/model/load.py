@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,28 +102,64 @@ def load_model(
     module = _create(name, state, image_size)
     if checkpoint and state is not None:
         load_into(module, state, str(checkpoint))
-    module.eval().requires_grad_(False).to(device)
-    if not getattr(module, "num_classes", 0):
+    cfg: dict[str, Any] = {} if checkpoint else vars(module)["pretrained_cfg"]
+    tag = cfg.get("tag")
+    return as_vision_model(
+        module.to(device),
+        name=f"{name}.{tag}" if tag and "." not in name else name,
+        names=lambda classes: class_names(classes, labels, checkpoint),
+        image_size=image_size,
+        weights=checkpoint.name if checkpoint else "from the model hub",
+        weights_sha256=_file_sha256(checkpoint) if checkpoint else None,
+        licence=cfg.get("license"),
+    )
+
+
+def as_vision_model(
+    module: nn.Module,
+    *,
+    name: str,
+    names: Callable[[int], ClassNames],
+    image_size: tuple[int, int] | None = None,
+    weights: str = "in memory",
+    weights_sha256: str | None = None,
+    licence: str | None = None,
+) -> VisionModel:
+    """Makes sure that a timm model can be explained, and describes it.
+
+    Args:
+        module: the network; it is put in eval mode, and its parameters ask for no gradient any more.
+        name: as timm knows it.
+        names: gives the class names for a number of classes.
+        image_size: (height, width) of the input, where it is not the model's own.
+        weights: the weights' origin, in words.
+        weights_sha256: of the weights file; None hashes the tensors.
+        licence: of the weights.
+
+    Raises:
+        UnsupportedModelError: the attention of this model cannot be read.
+    """
+    module.eval().requires_grad_(False)
+    classes = int(getattr(module, "num_classes", 0) or 0)
+    if not classes:
         raise UnsupportedModelError(
             f"{name} has no classifier (num_classes is 0), so there is no class to explain; "
             "give a checkpoint of a classifier"
         )
     size = image_size or _own_size(module)
-    config = resolve_data_config({"input_size": (3, *size)}, model=module)
     layout = layout_of(module, size)
     shown = probe(module, layout, size)
-    tag = module.pretrained_cfg.get("tag") if state is None else None  # type: ignore[operator,union-attr]
     return VisionModel(
-        name=f"{name}.{tag}" if tag and "." not in name else name,
+        name=name,
         module=module,
         layout=layout,
-        preparation=Preparation(config),
-        classes=class_names(int(module.num_classes), labels, checkpoint),  # type: ignore[arg-type]
+        preparation=Preparation(resolve_data_config({"input_size": (3, *size)}, model=module)),
+        classes=names(classes),
         blocks=shown.blocks,
         heads=shown.heads,
-        weights=checkpoint.name if checkpoint else "from the model hub",
-        weights_sha256=_file_sha256(checkpoint) if checkpoint else tensors_sha256(module),
-        licence=module.pretrained_cfg.get("license") if state is None else None,  # type: ignore[operator,union-attr]
+        weights=weights,
+        weights_sha256=weights_sha256 or tensors_sha256(module),
+        licence=licence,
     )
 
 
@@ -148,13 +185,14 @@ def _check_name(name: str) -> None:
     known = timm.list_models()
     if name.partition(".")[0] not in known:
         raise SettingsError(
-            f"timm {timm.__version__} has no model '{name}'{did_you_mean(name, known)} "
+            f"timm {timm.__version__} has no model '{name}'{did_you_mean(name, known) or ';'} "
             "a timm name goes with --model, for example deit_tiny_patch16_224"
         )
     tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
     if "." in name and name not in tagged:
         raise SettingsError(
-            f"timm has no weights '{name}'{did_you_mean(name, tagged)} known: {', '.join(tagged)}"
+            f"timm has no weights '{name}'{did_you_mean(name, tagged) or ';'} "
+            f"known: {', '.join(tagged) or 'none, give a --checkpoint'}"
         )
 
 

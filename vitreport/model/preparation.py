@@ -15,10 +15,13 @@ from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 
+from vitreport.errors import ImageError
 from vitreport.explanation import View
 
 Box = tuple[float, float, float, float]
 _VIEW_QUALITY = 90
+_MOST_SCALED_PIXELS = 1 << 26
+"""Pixels of the largest picture that the transform may make before it crops."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class Preparation:
 
         Returns:
             Normalised pixels ``(3, height, width)``, float32, and the view of them.
+
+        Raises:
+            ImageError: the picture is so long and thin that it cannot be scaled for the model.
         """
+        self._check((rgb.shape[1], rgb.shape[0]))
         picture = Image.fromarray(rgb)
         pixels: Tensor = self._transform(picture)  # type: ignore[attr-defined]
         return pixels, self._view(pixels, (rgb.shape[1], rgb.shape[0]))
@@ -81,15 +88,31 @@ class Preparation:
         Follows timm's evaluation transform: scale to input / crop_pct (the short side, the long side in
         `border` mode, both in `squash` mode), then cut or pad around the centre.
         """
-        input_size = self.config["input_size"][1:]
-        percent = self.config.get("crop_pct") or 0.875
-        scaled = [int(side / percent) for side in input_size]
-        ratios = [scaled[axis] / original[1 - axis] for axis in (0, 1)]
-        mode = self.config.get("crop_mode") or "center"
-        if mode == "center":
-            ratios = [max(ratios)] * 2
-        elif mode == "border":
-            ratios = [min(ratios)] * 2
+        input_size, ratios = self.config["input_size"][1:], self._ratios(original)
         half_height, half_width = (side / ratio / 2 for side, ratio in zip(input_size, ratios, strict=True))
         middle_x, middle_y = original[0] / 2, original[1] / 2
         return (middle_x - half_width, middle_y - half_height, middle_x + half_width, middle_y + half_height)
+
+    def _ratios(self, original: tuple[int, int]) -> tuple[float, float]:
+        """(vertical, horizontal) factors by which the transform scales a picture of (width, height)."""
+        percent = self.config.get("crop_pct") or 0.875
+        sides = zip(self.config["input_size"][1:], reversed(original), strict=True)
+        vertical, horizontal = (int(wanted / percent) / side for wanted, side in sides)
+        match self.config.get("crop_mode") or "center":
+            case "center":
+                return (max(vertical, horizontal),) * 2
+            case "border":
+                return (min(vertical, horizontal),) * 2
+            case _:
+                return vertical, horizontal
+
+    def _check(self, original: tuple[int, int]) -> None:
+        height, width = (
+            round(side * ratio)
+            for side, ratio in zip(reversed(original), self._ratios(original), strict=True)
+        )
+        if not 0 < width * height <= _MOST_SCALED_PIXELS:
+            raise ImageError(
+                f"it is too long and thin: its {original[0]} x {original[1]} pixels would become "
+                f"{width} x {height} for this model"
+            )

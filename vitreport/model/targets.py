@@ -83,7 +83,7 @@ def _class(text: str, classes: ClassNames) -> int:
     if found is None:
         words = [PREDICTED, LABEL, "top2", *classes.names]
         raise SettingsError(
-            f"unknown target '{text}'{did_you_mean(text, words)} "
+            f"unknown target '{text}'{did_you_mean(text, words) or ';'} "
             "allowed: predicted, label, top2, a class index, or a class name"
         )
     return found

@@ -118,7 +118,7 @@ class Tracer:
 
     def keep_attention(self, attention: Tensor) -> Tensor:
         """Keeps a block's attention; the first block's becomes the leaf at which the graph begins."""
-        if self._needs & Need.ATTENTION_GRADIENT and not self._attention:
+        if self._needs & Need.ATTENTION_GRADIENT and not attention.requires_grad:
             attention = attention.detach().requires_grad_()
         self._attention.append(attention)
         return attention

@@ -1,13 +1,14 @@
 """The run folder on disk: where things are, and how they get there whole.
 
-A file is written beside its place and moved into it; its presence is the commit mark. Nothing is ever
-deleted here.
+A file is written beside its place and moved into it; its presence is the commit mark. Nothing that is
+committed is ever deleted here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,8 @@ class RunFolder:
                 os.fsync(file.fileno())
             writing.replace(place)
         except OSError as error:
+            with suppress(OSError):
+                writing.unlink()  # on a full disk even half a file is in the way
             raise StoreError(
                 f"cannot write {place}: {error.strerror}; what is finished is kept: "
                 "make room and run the same command again"

@@ -61,7 +61,7 @@ class Run:
                 return record
         keys = [record.key for record in self.techniques]
         raise StoreError(
-            f"this run has no technique '{spec}'{did_you_mean(spec, keys)} it has: {', '.join(keys)}"
+            f"this run has no technique '{spec}'{did_you_mean(spec, keys) or ';'} it has: {', '.join(keys)}"
         )
 
     def views(self, shard: int) -> dict[str, bytes]:
@@ -128,7 +128,7 @@ class Run:
         shard = self._shards_by_id.get(image_id)
         if shard is None:
             raise StoreError(
-                f"this run has no image '{image_id}'{did_you_mean(image_id, self._shards_by_id)} "
+                f"this run has no image '{image_id}'{did_you_mean(image_id, self._shards_by_id) or ';'} "
                 "Run.images lists them"
             )
         return shard

@@ -257,8 +257,9 @@ class ParameterCheck:
             return value
         if isinstance(value, str | bool):
             raise SettingsError(f"{where} is '{value}'; it must be a number {self._range()}")
+        low = value != value or (self.low is not None and value < self.low)  # what is no number is too low
         above = self.high is not None and (value >= self.high if self.open else value > self.high)
-        if (self.low is not None and value < self.low) or above:
+        if low or above:
             raise SettingsError(f"{where} is {value}; it must lie {self._range()}")
         return float(value)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitreport.model.trace import Need
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
+from vitreport.techniques.order import sort_rows
 from vitreport.techniques.technique import Context, Observation, number, register
 
 OBJECT_SHARE = 0.2
@@ -128,13 +129,18 @@ def pattern_scores(context: Context) -> dict[str, Tensor]:
             projection[:, :, layout.num_prefix_tokens :]
             for projection in (projections.queries, projections.keys)
         )
-        positive_q, positive_k = (queries > 0).float(), (keys > 0).float()
+        positive_q, positive_k = _positive(queries), _positive(keys)
         count_q, count_k = ((counters @ positive).unbind(2) for positive in (positive_q, positive_k))
         auc = _auc(keys.transpose(2, 3), member)
         one_way.append(count_q[0] / layout.num_patches * 2 * (auc - 0.5).clamp(min=0))
         both = (positive_q * positive_k).sum(2)
         two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside))
     return {"one_way": torch.stack(one_way, 1), "two_way": torch.stack(two_way, 1)}
+
+
+def _positive(values: Tensor) -> Tensor:
+    """1 where positive, else 0, as floats (in one pass, which the comparison and a cast are not)."""
+    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device))
 
 
 Counts = tuple[Tensor, ...]
@@ -161,8 +167,8 @@ def _two_way(positive_q: Counts, positive_k: Counts, both: Tensor, patches: int,
 def _auc(values: Tensor, member: Tensor) -> Tensor:
     """Area under the ROC curve of `values` as a ranking of the object's patches.
 
-    Membership is written into the lowest bit of each value's mantissa, so that a plain sort, without
-    indices, gives the ranks of the members.
+    A channel that has the same value everywhere ranks nothing: 0.5. Membership is written into the lowest
+    bit of each value's mantissa, so that a plain sort, without indices, gives the ranks of the members.
 
     Args:
         values: ``(batch, heads, channels, patches)``, not necessarily contiguous.
@@ -175,12 +181,10 @@ def _auc(values: Tensor, member: Tensor) -> Tensor:
     bits = tagged.view(torch.int32)
     bits &= -2
     bits |= member[:, None, None].int()
-    if tagged.device.type == "cpu":  # numpy sorts short rows with vector instructions
-        tagged.numpy().sort(axis=-1)
-    else:
-        tagged = tagged.sort(dim=-1).values
     patches = values.shape[-1]
     positions = torch.arange(patches, device=values.device, dtype=torch.float32)
     members = int(member[0].sum())
-    rank_sum = (tagged.view(torch.int32) & 1).float() @ positions
-    return (rank_sum - members * (members - 1) / 2) / (members * (patches - members))
+    bits = sort_rows(tagged).view(torch.int32)
+    rank_sum = (bits & 1).float() @ positions
+    area = (rank_sum - members * (members - 1) / 2) / (members * (patches - members))
+    return torch.where((bits[..., 0] | 1) == (bits[..., -1] | 1), 0.5, area)

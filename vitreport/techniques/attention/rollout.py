@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vitreport.model.trace import Need, Trace
 from vitreport.settings import Parameter
+from vitreport.techniques.order import smallest
 from vitreport.techniques.technique import Context, Technique, choice, number, register
 
 FUSIONS = ("mean", "max", "min")
@@ -148,13 +148,13 @@ def roll_out(
     Returns:
         For each ratio the row ``(batch, tokens)``.
     """
-    order = sorted(range(len(ratios)), key=lambda number_: ratios[number_])
+    order = sorted(range(len(ratios)), key=lambda place: ratios[place])
     rows = [readout for _ in ratios]
     for matrix in matrices:
         counted = matrix[:, :, first_column:]
         first_entry = matrix[:, 0, 0].clone()
         ascending = [int(ratios[place] * counted[0].numel()) for place in order]
-        for place, threshold in zip(order, _thresholds(counted, ascending), strict=True):
+        for place, threshold in zip(order, smallest(counted, ascending), strict=True):
             if threshold is not None:
                 _discard(counted, threshold)
                 if keep_first:
@@ -171,21 +171,3 @@ def _discard(entries: Tensor, threshold: Tensor) -> None:
             functional.threshold(image, limit, 0.0, inplace=True)
     else:
         entries.mul_(entries > threshold.view(-1, 1, 1))
-
-
-def _thresholds(entries: Tensor, ascending: Sequence[int]) -> list[Tensor | None]:
-    """The n-th smallest entry of each image, ``(batch,)``, for each n; None where n is 0."""
-    if not any(ascending):
-        return [None for _ in ascending]
-    if entries.device.type != "cpu":
-        ordered = entries.flatten(1).sort(dim=1).values
-        return [ordered[:, count - 1] if count else None for count in ascending]
-    flat = entries.flatten(1).clone().numpy()  # numpy selects in float32 with vector instructions
-    found: list[Tensor | None] = []
-    below = 0
-    for count in ascending:
-        if count > below:
-            flat[:, below:].partition(count - 1 - below, axis=1)
-            below = count
-        found.append(torch.from_numpy(flat[:, count - 1].copy()) if count else None)
-    return found

@@ -53,4 +53,14 @@ class GradientRollout(Rollout):
     def matrices(cls, trace: Trace, fusion: str) -> Iterator[Tensor]:
         """See `Rollout.matrices`."""
         pairs = zip(reversed(trace.attention), reversed(trace.attention_gradient), strict=True)
-        return (fuse(attention * gradient, fusion).clamp(min=0) for attention, gradient in pairs)
+        return (_fused_product(*pair, fusion).clamp_(min=0) for pair in pairs)
+
+
+def _fused_product(attention: Tensor, gradient: Tensor, fusion: str) -> Tensor:
+    """Fuses gradient * attention over the heads; the mean is summed up without keeping the product."""
+    if fusion != "mean":
+        return fuse(attention * gradient, fusion)
+    total = attention[:, 0] * gradient[:, 0]
+    for head in range(1, attention.shape[1]):
+        total.addcmul_(attention[:, head], gradient[:, head])
+    return total.div_(attention.shape[1])

@@ -1,0 +1,104 @@
+"""What explaining costs, in plain forward passes.
+
+    python -m tests.benchmarks.explain_cost [--device cuda --batch 128]
+
+Runs, in turn, a plain fused forward of a batch and the traced pass with every technique of a tier for one
+target, and prints the median of the pairwise ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+
+from tests.benchmarks.models import seeded_model
+from vitreport.explainer import Findings
+from vitreport.model.environment import device_name
+from vitreport.model.load import VisionModel
+from vitreport.model.trace import Need, traced
+from vitreport.techniques.technique import Context, Explainable, select
+
+
+def explain_batch(
+    model: VisionModel, techniques: list[Explainable], pixels: torch.Tensor
+) -> dict[str, float]:
+    """Explains one batch as a run does; returns seconds by step."""
+    needs = Need.NOTHING
+    for technique in techniques:
+        needs |= technique.needs
+    seconds: dict[str, float] = {}
+    clock = _Clock(model.device)
+    with traced(model.module, model.layout, needs) as tracer:
+        forward = tracer.forward(pixels)
+        seconds["traced forward"] = clock.lap()
+        targets = forward.logits.argmax(1)
+        trace = tracer.gradient(forward, targets)
+        seconds["gradient"] = clock.lap()
+        ids = tuple(f"{number:016x}" for number in range(len(pixels)))
+        context = Context(trace, model, ids, seed=0)
+        groups = defaultdict(list)
+        for technique in techniques:
+            groups[technique.name].append(technique)
+        for name, members in groups.items():
+            Findings().add(context, members, targets.tolist(), first=True)
+            seconds[name] = clock.lap()
+    return seconds
+
+
+class _Clock:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.lap()
+
+    def lap(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        passed = now - getattr(self, "_last", now)
+        self._last = now
+        return passed
+
+
+def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> float:
+    """Prints the table; returns the median ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="deit_tiny_patch16_224")
+    parser.add_argument("--technique", nargs="+", default=["core"])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=15)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    model = seeded_model(given.model, given.device)
+    techniques = select(given.technique)
+    pixels = torch.randn(given.batch, 3, *model.input_size, device=given.device)
+    ratios, plain, steps = [], [], defaultdict(list)
+    for number in range(given.rounds + 1):
+        clock = _Clock(model.device)
+        with torch.no_grad():
+            model.module(pixels)
+        forward = clock.lap()
+        seconds = explain_batch(model, techniques, pixels)
+        if number:  # the first round warms up
+            plain.append(forward)
+            ratios.append(sum(seconds.values()) / forward)
+            for step, duration in seconds.items():
+                steps[step].append(duration / forward)
+    where = device_name(given.device)
+    say(f"{given.model}, batch {given.batch}, {where}, {given.threads} threads, torch {torch.__version__}")
+    say(f"plain fused forward: {1000 * statistics.median(plain) / given.batch:.2f} ms an image")
+    for step, values in steps.items():
+        say(f"  {step:20} {statistics.median(values):5.2f}x")
+    total = statistics.median(ratios)
+    say(f"all of it: {total:.2f}x a plain forward (median of {given.rounds} pairs, least {min(ratios):.2f}x)")
+    return total
+
+
+if __name__ == "__main__":
+    main()

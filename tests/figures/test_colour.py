@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitreport.figures.colour import (
+    LEVELS,
+    coloured,
+    is_small,
+    lookup_table,
+    map_png,
+    map_webp,
+    paletted_png,
+    steps,
+)
+from vitreport.figures.scale import Scale
+from vitreport.report.template_files import template_text
+
+
+def luminance(table: np.ndarray) -> np.ndarray:
+    return table @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def test_the_sequential_colours_only_get_lighter() -> None:
+    assert (np.diff(luminance(lookup_table(signed=False))) > 0).all()
+
+
+def test_the_diverging_colours_are_lightest_at_zero() -> None:
+    levels = luminance(lookup_table(signed=True, levels=65))
+    assert levels.argmax() == 32
+    assert (np.diff(levels[:33]) > 0).all()
+    assert (np.diff(levels[32:]) < 0).all()
+
+
+def test_the_legends_of_the_style_sheet_are_the_colours_of_the_maps() -> None:
+    tokens = template_text("css/tokens.css")
+    for name, signed in (("sequential", False), ("diverging", True)):
+        match = re.search(rf"--ramp-{name}: ([^;]+);", tokens)
+        assert match
+        stops = match[1].split(", ")
+        assert stops == ["#{:02x}{:02x}{:02x}".format(*colour) for colour in lookup_table(signed, len(stops))]
+
+
+def test_values_beyond_the_scale_take_the_colour_of_its_end() -> None:
+    values = np.float32([-5, 0, 1, 9])
+    assert steps(values, Scale(0, 1)).tolist() == [0, 0, LEVELS - 1, LEVELS - 1]
+
+
+def test_a_scale_without_extent_gives_one_colour() -> None:
+    assert not steps(np.float32([1, 2]), Scale(1, 1)).any()
+
+
+def test_a_small_picture_has_one_pixel_a_patch_and_the_right_colours() -> None:
+    values = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    with Image.open(io.BytesIO(map_png(values, Scale(-1, 1), signed=True))) as picture:
+        assert picture.size == (4, 3)
+        shown = np.asarray(picture.convert("RGB"))
+    assert (shown == lookup_table(signed=True)[steps(values, Scale(-1, 1))]).all()
+
+
+def test_a_patch_grid_map_costs_a_few_hundred_bytes() -> None:
+    values = np.random.default_rng(0).random((14, 14)).astype(np.float32)
+    assert len(map_png(values, Scale(0, 1), signed=False)) < 600
+
+
+def test_equal_maps_give_equal_bytes() -> None:
+    values = np.random.default_rng(0).random((14, 14)).astype(np.float32)
+    for draw in (map_png, map_webp):
+        assert draw(values, Scale(0, 1), False) == draw(values.copy(), Scale(0, 1), False)
+
+
+@pytest.mark.parametrize("levels", [2, 4, 16, 65])
+def test_a_paletted_picture_keeps_its_colours_and_its_transparent_index(levels: int) -> None:
+    indices = np.arange(levels, dtype=np.uint8).repeat(2).reshape(2, levels)
+    table = np.random.default_rng(0).integers(0, 256, (levels, 3)).astype(np.uint8)
+    with Image.open(io.BytesIO(paletted_png(indices, table, transparent=levels - 1))) as picture:
+        shown = np.asarray(picture.convert("RGBA"))
+    assert (shown[..., :3] == table[indices]).all()
+    assert (shown[..., 3] == np.where(indices == levels - 1, 0, 255)).all()
+
+
+def test_maps_at_pixel_resolution_are_not_embedded() -> None:
+    assert is_small(np.zeros((64, 14), np.float32))
+    assert not is_small(np.zeros((224, 224), np.float32))
+    with Image.open(io.BytesIO(map_webp(np.eye(224, dtype=np.float32), Scale(0, 1), False))) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (224, 224))
+
+
+def test_maps_are_coloured_in_256_steps_for_sheets() -> None:
+    values = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    assert len(np.unique(coloured(values, Scale(0, 1), False)[0], axis=0)) > 200

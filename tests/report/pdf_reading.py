@@ -1,0 +1,82 @@
+"""Reads a PDF back for the tests: text, outline, links, structure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pypdf
+
+HOSTILE = (
+    "photos/cat 😀 家.jpg",
+    "photos/\u202egpj.exe עברית العربية.jpg",
+    "photos/\"quotes\" 'and' <b>tags</b> &amp; {{ 7 * 7 }}.jpg",
+    "photos/" + "long" * 50 + ".jpg",
+    "photos/bell\x07 line\nbreak \ue000\u00ad.jpg",
+)
+"""File names that try a document's fonts, markup and columns."""
+
+CHAPTERS = [
+    "Findings and data",
+    "Method notes and limits",
+    "Model and provenance",
+    "Techniques",
+    "Image sheets",
+]
+
+
+class Document:
+    """A PDF, read back."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.reader = pypdf.PdfReader(io.BytesIO(content))
+        self.pages = [page.extract_text().replace("\xa0", " ") for page in self.reader.pages]
+        self.text = "\n".join(self.pages)
+        self.words = " ".join(self.text.split())
+        self.root: Any = self.reader.trailer["/Root"]
+
+    def outline(self) -> list[tuple[int, str, int]]:
+        """Depth, label and page number of every bookmark."""
+
+        def walk(entries: Any, depth: int) -> Iterator[tuple[int, str, int]]:
+            for entry in entries:
+                if isinstance(entry, list):
+                    yield from walk(entry, depth + 1)
+                else:
+                    page = self.reader.get_destination_page_number(entry)
+                    yield depth, str(entry.title), (page or 0) + 1
+
+        return list(walk(self.reader.outline, 0))
+
+    def links(self) -> list[tuple[int, int]]:
+        """Page of every internal link, and the page that it leads to."""
+        targets = self.reader.named_destinations
+        found = []
+        for number, page in enumerate(self.reader.pages, start=1):
+            for reference in page.get("/Annots", ()):
+                annotation = reference.get_object()
+                if annotation["/Subtype"] == "/Link":
+                    target = targets[str(annotation["/Dest"])]
+                    found.append((number, (self.reader.get_destination_page_number(target) or 0) + 1))
+        return found
+
+    def elements(self) -> Iterator[Any]:
+        """Every structure element."""
+
+        def walk(element: Any) -> Iterator[Any]:
+            element = element.get_object()
+            if not isinstance(element, pypdf.generic.DictionaryObject) or "/S" not in element:
+                return
+            yield element
+            for child in element.get("/K", ()):
+                if not isinstance(child, int):
+                    yield from walk(child)
+
+        for child in self.root["/StructTreeRoot"]["/K"]:
+            yield from walk(child)
+
+    def tags(self) -> list[str]:
+        """Type of every structure element."""
+        return [str(element["/S"]) for element in self.elements()]

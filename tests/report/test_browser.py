@@ -1,0 +1,179 @@
+"""The site in a real browser, from the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_run import write_run
+
+from vitreport.report.build import build_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
+HOSTILE = "photos/<img src=x onerror=alert(1)>.jpg"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_run(tmp_path_factory.mktemp("browser") / "run", images=130, quarantined=3, uris=(HOSTILE,))
+    build_report(root, pdf=False, processes=2)
+    return root
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that fails its test on any error, failed request, or request that leaves the disk."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(("file:", "data:")) else troubles.append(f"left: {request.url}")
+        ),
+    )
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def open_index(page: Any, root: Path) -> None:
+    page.goto((root / "report/index.html").as_uri())
+    page.wait_for_selector("#tools[data-ready]")
+
+
+def names(page: Any) -> list[str]:
+    return page.locator("table.images tbody th").all_inner_texts()
+
+
+def test_the_table_pages_through_all_images(page: Any, root: Path) -> None:
+    open_index(page, root)
+    assert len(names(page)) == 50
+    assert page.inner_text("#count") == "1 to 50 of 130 images"
+    assert page.is_disabled("#back")
+    page.click("#on")
+    page.click("#on")
+    assert len(names(page)) == 30
+    assert page.is_disabled("#on")
+
+
+def test_the_script_draws_the_same_rows_as_the_page_has(page: Any, root: Path, browser: Any) -> None:
+    open_index(page, root)
+    drawn = page.inner_html("table.images tbody")
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto((root / "report/index.html").as_uri())
+    written = plain.locator("table.images tbody")
+    rows = [" | ".join(row.split()) for row in written.inner_text().splitlines()]
+    assert rows == [
+        " | ".join(row.split()) for row in page.locator("table.images tbody").inner_text().splitlines()
+    ]
+    assert drawn.count("<a ") == plain.inner_html("table.images tbody").count("<a ")
+    context.close()
+
+
+def test_the_table_filters(page: Any, root: Path) -> None:
+    open_index(page, root)
+    page.fill("#find", "PICTURE_012")
+    assert names(page) == ["picture_012.jpg"]
+    assert page.inner_text("#count") == "1 image"
+    page.fill("#find", "picture_012 indoor")
+    assert names(page) == []
+    page.fill("#find", "")
+    page.select_option("#show", "quarantined")
+    assert len(names(page)) == 3
+    assert page.locator("td.reason").first.inner_text() == "the file is truncated"
+    page.select_option("#show", "wrong")
+    assert set(page.locator("table.images .verdict").all_inner_texts()) == {"wrong"}
+
+
+def test_a_hostile_file_name_is_only_text(page: Any, root: Path) -> None:
+    open_index(page, root)
+    page.fill("#find", "onerror")
+    assert names(page) == [HOSTILE.partition("/")[2]]
+    assert page.locator("table.images tbody img").count() <= 1
+
+
+def test_the_table_sorts(page: Any, root: Path) -> None:
+    open_index(page, root)
+    head = page.locator("th[data-sort='4']")
+    for order in ("ascending", "descending"):
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == order
+        texts = page.locator("table.images td.number").all_inner_texts()
+        shares = [float(text.split()[0]) for text in texts if text]
+        assert shares == sorted(shares, reverse=order == "descending")
+    page.locator("th[data-sort='1'] button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert names(page)[1:] == sorted(names(page)[1:])
+
+
+def test_switches_change_what_is_shown_and_stay(page: Any, root: Path) -> None:
+    open_index(page, root)
+    page.locator("table.images tbody a").first.click()
+    own, fixed = page.locator("img.own").first, page.locator("img.fixed").first
+    assert own.is_visible() and not fixed.is_visible()
+    page.get_by_text("all images", exact=True).click()
+    assert fixed.is_visible() and not own.is_visible()
+    page.get_by_text("bare map").click()
+    assert fixed.evaluate("image => getComputedStyle(image).opacity") == "1"
+    page.locator("a[rel=next]").click()
+    assert page.locator("img.fixed").first.is_visible()
+
+
+def test_a_picture_lies_exactly_over_its_photo(page: Any, root: Path) -> None:
+    open_index(page, root)
+    page.locator("table.images tbody a").first.click()
+    for stack in page.locator(".technique .stack").all()[:6]:
+        photo, layer = stack.locator("img.photo").bounding_box(), stack.locator("img.own").bounding_box()
+        assert photo == pytest.approx(layer, abs=0.5)
+
+
+def test_without_scripts_everything_is_readable(browser: Any, root: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((root / "report/index.html").as_uri())
+    assert len(names(page)) == 50
+    assert not page.is_visible("#tools")
+    page.get_by_text("as plain pages").click()
+    assert len(names(page)) == 130
+    page.locator("tbody a").first.click()
+    page.get_by_text("all images", exact=True).click()
+    assert page.locator("img.fixed").first.is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(browser: Any, root: Path, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    image = next(place for place in sorted((root / "report/images").glob("*.html")) if place.stem.isalnum())
+    for path in (
+        "report/index.html",
+        "report/techniques/attention_rollout.html",
+        f"report/images/{image.name}",
+    ):
+        page.goto((root / path).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()

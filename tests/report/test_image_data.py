@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from synthetic_run import write_run
+
+from vitreport.report.image_data import ROWS_A_SCRIPT, raw_values, script_safe, table_scripts
+from vitreport.report.image_reading import image_pages, neighbours
+from vitreport.report.pages import ImageRow
+from vitreport.report.reading import image_rows
+from vitreport.store import open_run
+
+HOSTILE = "</script><script>alert(1)</script>\u2028 & '\"\n.jpg"
+
+
+def rows(count: int, name: str = "a.jpg") -> list[ImageRow]:
+    return [ImageRow(f"{number:x}", name, name, 0, None, None, None, None, None) for number in range(count)]
+
+
+def parsed(script: bytes) -> list[list[object]]:
+    return json.loads(script.decode().partition("]=")[2].rstrip(";\n"))
+
+
+def test_a_data_script_cannot_be_closed_by_a_file_name() -> None:
+    (script,) = table_scripts(rows(1, HOSTILE), {})
+    assert b"<" not in script
+    assert "\u2028" not in script.decode()
+    assert parsed(script)[0][1] == HOSTILE
+
+
+def test_what_is_safe_in_a_script_is_still_the_same_json() -> None:
+    assert json.loads(script_safe(json.dumps(HOSTILE, ensure_ascii=False))) == HOSTILE
+
+
+def test_large_tables_come_in_several_scripts() -> None:
+    scripts = table_scripts(rows(2 * ROWS_A_SCRIPT + 1), {})
+    assert [len(parsed(script)) for script in scripts] == [ROWS_A_SCRIPT, ROWS_A_SCRIPT, 1]
+    assert all(f"[{number}]=".encode() in script for number, script in enumerate(scripts))
+
+
+def test_raw_values_are_the_values_of_the_store(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run"))
+    page = next(image_pages(run, {}, neighbours(image_rows(run))))
+    body = json.loads(raw_values(page))
+    assert body["id"] == page.row.id
+    assert body["targets"] == [1, 3]
+    assert len(body["maps"]) == 14
+    for entry in body["maps"]:
+        stored = run.map(page.row.id, entry["technique"], entry["target"])
+        assert np.array_equal(np.float32(entry["values"]).reshape(entry["rows"], entry["cols"]), stored)

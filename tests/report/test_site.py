@@ -1,0 +1,211 @@
+"""What every page of the site keeps to, read by parsing it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import html5lib
+import pytest
+from bs4 import BeautifulSoup, Tag
+from synthetic_run import write_run
+
+from vitreport.report.build import build_report
+
+POLICY = {
+    "default-src 'none'",
+    "img-src 'self' data:",
+    "style-src 'self'",
+    "script-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+}
+HOSTILE = (
+    "photos/<script>alert(1)<script>.jpg",
+    "photos/\"quoted\" & 'single'.jpg",
+    "photos/\U0001f600 日本語.jpg",
+    "photos/two\nlines \u2028.jpg",
+    "photos/{{ 7 * 7 }}.jpg",
+    "photos/" + "long" * 60 + ".jpg",
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    path: str
+    text: str
+    soup: BeautifulSoup
+
+
+def pages_of(root: Path) -> list[Page]:
+    site = root / "report"
+    found = []
+    for place in sorted(site.rglob("*.html")):
+        text = place.read_text(encoding="utf-8")
+        found.append(Page(place.relative_to(site).as_posix(), text, BeautifulSoup(text, "html5lib")))
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_run(tmp_path_factory.mktemp("site") / "run", images=9, quarantined=2, uris=HOSTILE)
+    build_report(root, pdf=False, processes=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pages(root: Path) -> list[Page]:
+    return pages_of(root)
+
+
+def tags(page: Page, name: str) -> list[Tag]:
+    return page.soup.find_all(name)
+
+
+def test_the_site_has_an_index_lists_and_a_page_for_everything(pages: list[Page]) -> None:
+    paths = [page.path for page in pages]
+    assert "index.html" in paths
+    assert "images/index.html" in paths
+    assert sum(path.startswith("images/") for path in paths) == 7 + 1
+    assert sum(path.startswith("techniques/") for path in paths) == 8
+
+
+def test_pages_parse_without_errors(pages: list[Page]) -> None:
+    for page in pages:
+        html5lib.HTMLParser(strict=True).parse(page.text)
+
+
+def test_every_page_has_the_policy_and_keeps_it(pages: list[Page]) -> None:
+    for page in pages:
+        meta = page.soup.find("meta", attrs={"http-equiv": "Content-Security-Policy"})
+        assert isinstance(meta, Tag)
+        assert set(str(meta["content"]).split("; ")) == POLICY
+        assert not tags(page, "style")
+        for tag in page.soup.find_all(True):
+            assert "style" not in tag.attrs
+            assert not [name for name in tag.attrs if name.startswith("on")]
+        for script in tags(page, "script"):
+            assert script.get("src")
+            assert not script.get_text()
+
+
+def test_every_page_has_a_head(pages: list[Page]) -> None:
+    for page in pages:
+        assert page.soup.html and page.soup.html["lang"] == "en"
+        assert page.soup.title and page.soup.title.get_text().strip()
+        assert page.soup.find("meta", charset="utf-8")
+        assert page.soup.find("meta", attrs={"name": "viewport"})
+        description = page.soup.find("meta", attrs={"name": "description"})
+        assert isinstance(description, Tag) and description["content"]
+        icon = page.soup.find("link", rel="icon")
+        assert isinstance(icon, Tag) and icon["href"] == "data:,"
+
+
+def test_links_are_relative_and_lead_somewhere(root: Path, pages: list[Page]) -> None:
+    site = root / "report"
+    by_path = {page.path: page for page in pages}
+    for page in pages:
+        for tag in page.soup.find_all(True):
+            for name in ("href", "src"):
+                address = tag.get(name)
+                if not isinstance(address, str) or address.startswith("data:"):
+                    continue
+                parts = urlsplit(address)
+                assert not parts.scheme and not parts.netloc and not address.startswith("/"), address
+                path = unquote(parts.path)
+                target = (site / page.path).parent / path if path else site / page.path
+                assert target.is_file(), (page.path, address)
+                if parts.fragment:
+                    there = by_path[target.resolve().relative_to(site.resolve()).as_posix()]
+                    assert there.soup.find(id=parts.fragment), (page.path, address)
+
+
+def test_every_picture_has_alt_width_and_height(pages: list[Page]) -> None:
+    for page in pages:
+        for image in tags(page, "img"):
+            assert "alt" in image.attrs
+            assert int(str(image["width"])) > 0
+            assert int(str(image["height"])) > 0
+
+
+def test_pictures_say_what_they_show_and_the_numbers_that_matter(pages: list[Page]) -> None:
+    page = next(
+        page for page in pages if page.path.startswith("images/") and page.path != "images/index.html"
+    )
+    alts = [str(image["alt"]) for image in page.soup.select("img.layer.own")]
+    assert any("Gradient rollout for square" in alt and "strongest at row" in alt for alt in alts)
+    assert all(any(character.isdigit() for character in alt) for alt in alts)
+
+
+def test_ids_are_unique_and_headings_do_not_skip(pages: list[Page]) -> None:
+    for page in pages:
+        ids = [str(tag["id"]) for tag in page.soup.find_all(id=True)]
+        assert len(ids) == len(set(ids))
+        assert not [name for name in ids if " " in name]
+        levels = [int(tag.name[1]) for tag in page.soup.find_all(["h1", "h2", "h3", "h4", "h5", "h6"])]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels)), page.path
+
+
+def test_hostile_file_names_are_only_text(pages: list[Page]) -> None:
+    joined = "".join(page.text for page in pages)
+    assert "<script>alert" not in joined
+    assert "{{ 7 * 7 }}" in joined
+    index = next(page for page in pages if page.path == "index.html")
+    cells = [tag.get_text() for tag in index.soup.select("table.images th[scope=row]")]
+    assert {uri.rpartition("/")[2] for uri in HOSTILE} <= set(cells)
+
+
+def test_an_image_page_shows_both_figures_of_the_study(pages: list[Page]) -> None:
+    page = next(
+        page for page in pages if page.path.startswith("images/") and page.path != "images/index.html"
+    )
+    titles = [tag.get_text() for tag in tags(page, "h4")]
+    assert "Head fusion: mean, min, max" in titles
+    assert "Discard sweep: 0, 0.5, 0.8, 0.9, 0.95" in titles
+    names = [tag.get_text() for tag in page.soup.select("figure .name")]
+    assert names.count("Gradient rollout") == 2
+    assert [name for name in names if name.startswith("block ")] == [f"block {block}" for block in range(4)]
+    assert "Two-way patterns" in page.soup.get_text()
+
+
+def test_every_map_comes_on_its_own_and_on_the_fixed_scale(pages: list[Page]) -> None:
+    for page in pages:
+        for figure in page.soup.select(".technique figure.map"):
+            assert figure.select_one("img.own") and figure.select_one("img.fixed")
+            assert figure.select_one(".ramp.own") and figure.select_one(".ramp.fixed")
+
+
+def test_quarantined_images_have_a_reason_and_no_page(root: Path, pages: list[Page]) -> None:
+    index = next(page for page in pages if page.path == "index.html")
+    assert index.soup.get_text().count("the file is truncated") == 4
+    data = next((root / "report" / "assets").glob("images-0-*.js")).read_text(encoding="utf-8")
+    entries = json.loads(data.partition("]=")[2].rstrip(";\n"))
+    verdicts = [entry[5] for entry in entries]
+    assert verdicts.count("quarantined") == 2
+    for entry in entries:
+        assert (root / "report" / "images" / f"{entry[0]}.html").is_file() is (entry[5] != "quarantined")
+
+
+def test_technique_pages_say_what_it_does_not_show(pages: list[Page]) -> None:
+    page = next(page for page in pages if page.path == "techniques/attention_rollout.html")
+    text = page.soup.get_text()
+    for words in (
+        "Why the model chose this class.",
+        "arXiv:2005.00928",
+        "discard_ratio",
+        "What the parameter does.",
+    ):
+        assert words in text
+    assert len(page.soup.select("ul.strip li")) == 7
+
+
+def test_runs_without_labels_groups_or_usable_images_have_a_report_too(tmp_path: Path) -> None:
+    for number, given in enumerate(({"labelled": False}, {"images": 2, "quarantined": 2})):
+        root = write_run(tmp_path / str(number), **given)
+        build_report(root, pdf=False, processes=1)
+        assert BeautifulSoup((root / "report/index.html").read_text(), "html5lib").h1

@@ -1,0 +1,1 @@
+"""Pictures from arrays: arrays in, encoded bytes out. No paths, no pyplot."""

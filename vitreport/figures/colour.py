@@ -1,0 +1,92 @@
+"""Colours for maps: lookup tables, and maps as small pictures.
+
+A map on the patch grid becomes a picture of as many pixels as it has patches; whoever shows it scales it
+up. Larger maps become WebP.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vitreport.explanation import FloatArray
+from vitreport.figures.scale import Scale
+
+SEQUENTIAL = "inferno"
+"""Perceptual, monotone in lightness: unsigned maps."""
+
+DIVERGING = "RdBu_r"
+"""White at zero, red above, blue below: signed maps."""
+
+LEVELS = 64
+"""Steps of a colour scale in a small picture: below what an eye tells apart, and a short palette."""
+
+SMALL_SIDE = 64
+"""The most pixels a side that a picture may have to be embedded in a page."""
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@cache
+def lookup_table(signed: bool, levels: int = LEVELS) -> Bytes:
+    """Red, green and blue of every step of the scale, ``(levels, 3)``."""
+    colours = matplotlib.colormaps[DIVERGING if signed else SEQUENTIAL](np.linspace(0, 1, levels))
+    table: Bytes = np.round(255 * colours[:, :3]).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+def steps(values: FloatArray, scale: Scale, levels: int = LEVELS) -> Bytes:
+    """The step of every value on the scale, 0 to ``levels - 1``; values beyond its ends take the end."""
+    reach = scale.high - scale.low
+    if not reach > 0:
+        return np.zeros(values.shape, np.uint8)
+    shares = (values.astype(np.float64) - scale.low) / reach
+    return np.round(np.clip(shares, 0, 1) * (levels - 1)).astype(np.uint8)
+
+
+def coloured(values: FloatArray, scale: Scale, signed: bool) -> Bytes:
+    """The map in 256 colours, ``(rows, cols, 3)``."""
+    table = lookup_table(signed, 256)
+    picture: Bytes = table[steps(values, scale, 256)]
+    return picture
+
+
+def map_png(values: FloatArray, scale: Scale, signed: bool) -> bytes:
+    """The map as a paletted PNG, one pixel a value."""
+    return paletted_png(steps(values, scale), lookup_table(signed))
+
+
+def map_webp(values: FloatArray, scale: Scale, signed: bool) -> bytes:
+    """The map as WebP, one pixel a value: for maps at pixel resolution."""
+    buffer = io.BytesIO()
+    Image.fromarray(coloured(values, scale, signed)).save(buffer, "WEBP", quality=80, method=4)
+    return buffer.getvalue()
+
+
+def is_small(values: FloatArray) -> bool:
+    """True where the map may be embedded in a page as a PNG."""
+    return bool(max(values.shape) <= SMALL_SIDE)
+
+
+def paletted_png(indices: Bytes, table: Bytes, transparent: int | None = None) -> bytes:
+    """A PNG with the colours of `table` that occur in `indices`; `transparent` is an index to see through."""
+    used = np.flatnonzero(np.bincount(indices.ravel(), minlength=len(table)))
+    packed = np.zeros(len(table), np.uint8)
+    packed[used] = np.arange(len(used))
+    image = Image.fromarray(packed[indices])
+    image.putpalette(table[used].tobytes())
+    if transparent is not None and transparent in used:
+        image.info["transparency"] = int(np.searchsorted(used, transparent))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=9, bits=_bits(len(used)))
+    return buffer.getvalue()
+
+
+def _bits(colours: int) -> int:
+    return next(bits for bits in (1, 2, 4, 8) if colours <= 1 << bits)

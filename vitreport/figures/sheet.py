@@ -1,0 +1,138 @@
+"""A contact sheet: the photo and all maps of an image in one picture, for media that cannot scale."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.ft2font import FT2Font
+from PIL import Image, ImageDraw, ImageFont
+
+from vitreport.explanation import FloatArray
+from vitreport.figures.colour import Bytes, coloured, lookup_table
+from vitreport.figures.scale import Scale, state_of
+
+WIDTH = 1600
+"""Of a sheet, in pixels."""
+
+OPACITY = 0.62
+"""Of a map over its photo."""
+
+_MARGIN = 12
+_TITLE, _TITLE_ROW = 22, 36
+_CAPTION, _CAPTION_ROW = 19, 30
+_BAR = 8
+_PALEST = 255.0
+"""Under signed maps the photo is pale and multiplied, so that zero, white, leaves it as it is."""
+_INK, _FAINT, _PAPER, _BLANK = "#1c1e21", "#5b6068", "#ffffff", "#e8e9eb"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One map on a sheet.
+
+    Attributes:
+        title: bold, above the picture.
+        caption: below the picture; cut where it does not fit.
+        values: ``(rows, cols)``; a map that cannot be drawn leaves a blank tile that says why.
+        scale: the values of the first and the last colour.
+    """
+
+    title: str
+    caption: str
+    values: FloatArray
+    signed: bool
+    scale: Scale
+
+
+def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> bytes:
+    """The photo, then every tile over the grey photo, row by row.
+
+    Args:
+        view_jpeg: what the model saw.
+        tiles: the maps, in order.
+        columns: tiles in a row, at least 1.
+
+    Returns:
+        A JPEG, 1600 pixels wide; equal inputs give equal bytes.
+    """
+    side = (WIDTH - _MARGIN * (columns - 1)) // columns
+    with Image.open(io.BytesIO(view_jpeg)) as opened:
+        view = opened.convert("RGB")
+    height = max(1, round(side * view.height / view.width))
+    photo = view.resize((side, height), Image.Resampling.BICUBIC)
+    grey = np.asarray(photo.convert("L").convert("RGB"), np.float32)
+    pitch = _TITLE_ROW + height + _BAR + _CAPTION_ROW + _MARGIN
+    count = len(tiles) + 1
+    sheet = Image.new("RGB", (WIDTH, pitch * -(-count // columns)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for position in range(count):
+        tile = tiles[position - 1] if position else None
+        left, top = position % columns * (side + _MARGIN), position // columns * pitch
+        title = "What the model saw" if tile is None else tile.title
+        pen.text((left, top + 6), _fit(title, _TITLE, True, side), _INK, _font(_TITLE, True))
+        top += _TITLE_ROW
+        if tile is None:
+            sheet.paste(photo, (left, top))
+            continue
+        if state_of(tile.values) == "drawn":
+            sheet.paste(_overlay(grey, tile), (left, top))
+            bar = Image.fromarray(lookup_table(tile.signed, 256)[None])
+            sheet.paste(bar.resize((side, _BAR)), (left, top + height))
+        else:
+            pen.rectangle((left, top, left + side - 1, top + height - 1), _BLANK)
+            pen.text((left + 12, top + 12), state_of(tile.values), _FAINT, _font(_CAPTION, False))
+        caption = _fit(tile.caption, _CAPTION, False, side)
+        pen.text((left, top + height + _BAR + 4), caption, _FAINT, _font(_CAPTION, False))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=85, subsampling=0)
+    return buffer.getvalue()
+
+
+def _overlay(grey: FloatArray, tile: Tile) -> Image.Image:
+    small = Image.fromarray(coloured(tile.values, tile.scale, tile.signed))
+    large = small.resize((grey.shape[1], grey.shape[0]), Image.Resampling.BILINEAR)
+    colours = np.asarray(large, np.float32)
+    if tile.signed:
+        pale = _PALEST - (_PALEST - grey) / 2
+        mixed = pale * (1 - OPACITY + OPACITY * colours / 255)
+    else:
+        mixed = grey + OPACITY * (colours - grey)
+    overlay: Bytes = np.round(mixed).astype(np.uint8)
+    return Image.fromarray(overlay)
+
+
+@cache
+def _font_path(bold: bool) -> Path:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
+
+
+@cache
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_font_path(bold), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _glyphs(bold: bool) -> frozenset[int]:
+    return frozenset(FT2Font(_font_path(bold)).get_charmap())
+
+
+def _fit(text: str, size: int, bold: bool, width: int) -> str:
+    """The text on one line, cut with an ellipsis where it is too wide; unknown characters escaped."""
+    known = _glyphs(bold)
+    text = "".join(
+        character if ord(character) in known and character.isprintable() else f"\\u{ord(character):04x}"
+        for character in " ".join(text.split())
+    )
+    font = _font(size, bold)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

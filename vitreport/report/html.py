@@ -1,0 +1,218 @@
+"""The pages of the site as HTML text: views in, templates filled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from jinja2 import Environment
+
+from vitreport.report.pages import ImagePage, ImageRow, IndexPage, MapFigure, MapSection, TechniquePage
+from vitreport.report.pictures import (
+    EXAMPLE_NOTES,
+    Keep,
+    MapPicture,
+    atlas_picture,
+    map_picture,
+    pattern_picture,
+    technique_picture,
+)
+from vitreport.report.template_files import environment
+from vitreport.report.wording import count
+
+ROWS_DRAWN = 50
+"""Images in the table of the start page at a time."""
+
+FEW_MAPS = 10
+"""Up to so many maps stand side by side; more are parted by family."""
+
+ROWS_A_LIST = 200
+"""Images on a list page."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image on a technique's page; `picture` is None where there is no map to show."""
+
+    row: ImageRow
+    photo: str
+    width: int
+    height: int
+    picture: MapPicture | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image in a table: `small` is the file name of its small picture, empty without one."""
+
+    row: ImageRow
+    small: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """Techniques side by side: every picture with the name of its technique."""
+
+    name: str
+    sections: tuple[MapSection, ...]
+    pictures: tuple[tuple[str, MapPicture], ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A technique with figures of its own."""
+
+    section: MapSection
+    figures: tuple[tuple[MapFigure, list[MapPicture]], ...]
+
+
+@dataclass(frozen=True)
+class SitePages:
+    """Draws pages that share a style sheet and a script.
+
+    Attributes:
+        style: file name among the assets.
+        script: file name among the assets.
+        title: of the report.
+    """
+
+    style: str
+    script: str
+    title: str
+
+    @cached_property
+    def _environment(self) -> Environment:
+        templates = environment()
+        templates.globals.update(style=self.style, script=self.script, report_title=self.title)
+        templates.filters["counted"] = count
+        return templates
+
+    def _page(self, template: str, **values: object) -> bytes:
+        return self._environment.get_template(template).render(**values).encode()
+
+    def index(self, page: IndexPage, small: Mapping[str, str], scripts: Sequence[str]) -> bytes:
+        """The start page; `scripts` are the file names of the data scripts."""
+        return self._page(
+            "index.html",
+            root="",
+            page=page,
+            description=" ".join(page.summary),
+            listed=_listed(page.rows[:ROWS_DRAWN], small),
+            columns=_columns(page.rows),
+            scripts=" ".join(scripts),
+            rows_drawn=ROWS_DRAWN,
+            quarantined=page.quarantined[:ROWS_DRAWN],
+            quarantined_further=max(0, len(page.quarantined) - ROWS_DRAWN),
+        )
+
+    def lists(self, rows: Sequence[ImageRow], small: Mapping[str, str]) -> dict[str, bytes]:
+        """The tables of all images as plain pages, by path."""
+        starts = range(0, max(1, len(rows)), ROWS_A_LIST)
+        names = ["index.html" if number == 0 else f"list-{number + 1}.html" for number in range(len(starts))]
+        pages = {}
+        for number, start in enumerate(starts):
+            part = rows[start : start + ROWS_A_LIST]
+            pages[f"images/{names[number]}"] = self._page(
+                "images.html",
+                root="../",
+                description=f"Images {start + 1} to {start + len(part)} of {len(rows)}.",
+                listed=_listed(part, small),
+                columns=_columns(rows),
+                first=start + 1,
+                last=start + len(part),
+                total=len(rows),
+                lists=[(name, position + 1, position == number) for position, name in enumerate(names)],
+            )
+        return pages
+
+    def technique(self, page: TechniquePage, examples: Sequence[Example]) -> bytes:
+        """The page of a technique."""
+        return self._page(
+            "technique.html",
+            root="../",
+            page=page,
+            description=f"{page.title}: what it shows, what it does not show, how this run set it.",
+            examples=examples,
+            examples_note=_examples_note(page),
+        )
+
+    def image(self, page: ImagePage, photo: str, raw_size: str, keep: Keep) -> bytes:
+        """The page of an image.
+
+        Args:
+            page: what it says.
+            photo: file name of the photo among the assets.
+            raw_size: of the file of raw values, in words.
+            keep: puts pictures that are too large to embed among the assets.
+        """
+        return self._page(
+            "image.html",
+            root="../",
+            page=page,
+            description=f"What the model looks at in {page.row.name}. {_verdict(page)}",
+            photo=photo,
+            photo_alt=f"{page.row.name} as the model saw it, {page.photo.width} × {page.photo.height} pixels",
+            verdict=_verdict(page),
+            raw_size=raw_size,
+            families=_families(page.sections, keep),
+            studies=[_study(section, keep) for section in page.sections if section.is_study],
+            atlas=atlas_picture(page.atlas, keep) if page.atlas else None,
+            patterns=[pattern_picture(view) for view in page.patterns],
+        )
+
+
+def _examples_note(page: TechniquePage) -> str:
+    note = EXAMPLE_NOTES.get(page.name, "")
+    if page.kind == "map":
+        note = "Every map is on its own scale"
+        note += ", for the image’s first explained class." if page.class_specific else "."
+    return f"{note} The links lead to all that was found in the image.".lstrip()
+
+
+def _families(sections: Sequence[MapSection], keep: Keep) -> list[Family]:
+    members: dict[str, list[MapSection]] = defaultdict(list)
+    plain = [section for section in sections if not section.is_study]
+    few = sum(len(section.maps) for section in plain) <= FEW_MAPS
+    for section in plain:
+        members["side by side" if few else section.family].append(section)
+    return [
+        Family(
+            name,
+            tuple(group),
+            tuple(
+                (section.name, technique_picture(view, keep)) for section in group for view in section.maps
+            ),
+        )
+        for name, group in members.items()
+    ]
+
+
+def _study(section: MapSection, keep: Keep) -> Study:
+    figures = ((figure, [map_picture(view, keep) for view in figure.maps]) for figure in section.figures)
+    return Study(section, tuple(figures))
+
+
+def _columns(rows: Sequence[ImageRow]) -> str:
+    """Class names that hide the columns in which all cells would be empty."""
+    names = []
+    if all(row.label is None for row in rows):
+        names.append("unlabelled")
+    if all(row.group is None for row in rows):
+        names.append("ungrouped")
+    return " ".join(names)
+
+
+def _listed(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[Listed]:
+    return [Listed(row, small.get(row.id, "")) for row in rows]
+
+
+def _verdict(page: ImagePage) -> str:
+    predicted, label = page.row.predicted, page.row.label
+    if predicted is None:
+        return "There is no prediction."
+    sentence = f"The model says {predicted.short} ({predicted.percent})"
+    if label is None:
+        return f"{sentence}; the image has no label."
+    return f"{sentence}, which is right." if page.row.correct else f"{sentence}; the label is {label.short}."

@@ -1,0 +1,88 @@
+"""Data that the site carries beside its pages: the table of images for the script, raw values to download."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from vitreport.explanation import FloatArray
+from vitreport.report.pages import ImagePage, ImageRow
+
+ROWS_A_SCRIPT = 2000
+"""Images in one data script."""
+
+
+def table_scripts(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[bytes]:
+    """The table of all images as classic scripts, since pages opened from a disk may not fetch data.
+
+    Each adds one list to ``window.vitreport_images``; an image is ``[id, name, label, predicted,
+    probability, verdict, group, small picture or reason]``.
+
+    Args:
+        rows: the images, in order.
+        small: file names of small pictures among the assets, by image id.
+    """
+    scripts = []
+    for number, start in enumerate(range(0, len(rows), ROWS_A_SCRIPT)):
+        entries = [_entry(row, small) for row in rows[start : start + ROWS_A_SCRIPT]]
+        body = script_safe(json.dumps(entries, ensure_ascii=False, separators=(",", ":")))
+        text = f"(window.vitreport_images=window.vitreport_images||[])[{number}]={body};\n"
+        scripts.append(text.encode())
+    return scripts
+
+
+def _entry(row: ImageRow, small: Mapping[str, str]) -> list[object]:
+    return [
+        row.id,
+        row.name,
+        row.label.short if row.label else "",
+        row.predicted.short if row.predicted else "",
+        _digits(row.predicted.probability) if row.predicted else None,
+        row.verdict,
+        row.group or "",
+        small.get(row.id, "") if row.reason is None else row.reason,
+    ]
+
+
+def script_safe(text: str) -> str:
+    """JSON that may stand in a script: no ``<``, no ``>``, no ``&``, no line separators of Unicode."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def raw_values(page: ImagePage) -> bytes:
+    """All maps of an image as JSON: raw float32 with nine digits, row by row; null where not a number."""
+    body = {
+        "id": page.row.id,
+        "file": page.row.uri,
+        "label": page.row.label.index if page.row.label else None,
+        "group": page.row.group,
+        "predictions": [
+            {"class": view.index, "name": view.name, "probability": _digits(view.probability)}
+            for view in page.predictions
+        ],
+        "targets": [target.index for target in page.targets],
+        "maps": [
+            {
+                "technique": view.record.key,
+                "target": view.target.index if view.target else None,
+                "rows": view.values.shape[0],
+                "cols": view.values.shape[1],
+                "values": _numbers(view.values),
+                "error": view.error,
+            }
+            for section in page.sections
+            for view in section.maps
+        ],
+    }
+    return (json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def _numbers(values: FloatArray) -> list[float | None]:
+    return [_digits(value) for value in values.ravel().tolist()]
+
+
+def _digits(value: float | None) -> float | None:
+    return float(f"{value:.9g}") if value is not None and math.isfinite(value) else None

@@ -1,0 +1,180 @@
+"""From a run to the views of its image pages."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vitreport.explanation import ClassNames
+from vitreport.figures.scale import Scale, own_scale, state_of
+from vitreport.report.observation_reading import array_of, atlas_view, pattern_views
+from vitreport.report.pages import (
+    AtlasView,
+    ClassView,
+    Fact,
+    ImagePage,
+    ImageRow,
+    MapView,
+    PatternView,
+    Photo,
+    Problem,
+)
+from vitreport.report.reading import class_view
+from vitreport.report.sections import map_section
+from vitreport.report.wording import changed, file_size
+from vitreport.store import Run, TechniqueRecord
+from vitreport.store import folder as paths
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """An explained image with the ones whose pages come before and after its own."""
+
+    row: ImageRow
+    previous: ImageRow | None
+    next: ImageRow | None
+
+
+def neighbours(rows: Sequence[ImageRow]) -> tuple[Neighbours, ...]:
+    """The explained ones of `rows`, in order, each with its neighbours."""
+    explained = [row for row in rows if row.reason is None]
+    around: list[ImageRow | None] = [None, *explained, None]
+    return tuple(
+        Neighbours(row, around[position], around[position + 2]) for position, row in enumerate(explained)
+    )
+
+
+def image_pages(run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbours]) -> Iterator[ImagePage]:
+    """The pages of some explained images, in the order given.
+
+    Reads the parts of their shards once; `scales` are `reading.dataset_scales`.
+    """
+    ids: dict[int, list[str]] = defaultdict(list)
+    for member in members:
+        ids[member.row.shard].append(member.row.id)
+    ran = [record for record in run.techniques if not record.skipped]
+    images = _Rows(run, paths.images_part, ids)
+    parts = [(record, _Rows(run, partial(paths.technique_part, record), ids)) for record in ran]
+    skipped = tuple(
+        Problem(record.name, record.key, record.title, record.skipped)
+        for record in run.techniques
+        if record.skipped
+    )
+    for member in members:
+        (image,) = images.of(member.row).to_pylist()
+        found = [(record, rows.of(member.row)) for record, rows in parts]
+        yield _image_page(member, image, found, scales, run.manifest.model.classes, skipped)
+
+
+class _Rows:
+    """The rows of some images in a table that has one part a shard."""
+
+    def __init__(self, run: Run, part: Callable[[int], str], ids: Mapping[int, Sequence[str]]) -> None:
+        self._tables: dict[int, pa.Table] = {}
+        self._positions: dict[str, list[int]] = defaultdict(list)
+        for shard, wanted in ids.items():
+            table = run.folder.read_table(part(shard))
+            table = table.filter(pc.is_in(table["id"], pa.array(wanted))).combine_chunks()
+            self._tables[shard] = table
+            for position, image_id in enumerate(table["id"].to_pylist()):
+                self._positions[image_id].append(position)
+
+    def of(self, row: ImageRow) -> pa.Table:
+        """The rows of one image, in the order stored; none where there are none."""
+        return self._tables[row.shard].take(self._positions[row.id])
+
+
+def _image_page(
+    member: Neighbours,
+    image: Mapping[str, Any],
+    parts: Sequence[tuple[TechniqueRecord, pa.Table]],
+    scales: Mapping[str, Scale],
+    classes: ClassNames,
+    skipped: tuple[Problem, ...],
+) -> ImagePage:
+    predictions, targets = (
+        tuple(class_view(classes, *pair) for pair in zip(image[index], image[probability], strict=True))
+        for index, probability in (("top_index", "top_probability"), ("targets", "target_probability"))
+    )
+    named = {target.index: target for target in targets}
+    maps: dict[str, list[MapView]] = defaultdict(list)
+    atlas: AtlasView | None = None
+    patterns: tuple[PatternView, ...] = ()
+    for record, part in parts:
+        if record.kind == "map":
+            maps[record.name] += _map_views(record, part, named, scales.get(record.key))
+        elif part.num_rows and record.name == "class_attention":
+            atlas = atlas_view(record, part)
+        elif part.num_rows and record.name == "qkv":
+            patterns = pattern_views(record, part, named)
+    return ImagePage(
+        row=member.row,
+        photo=Photo(image["view"], image["view_width"], image["view_height"]),
+        facts=_facts(member.row, image),
+        predictions=predictions[:5],
+        targets=targets,
+        sections=tuple(map_section(views) for views in maps.values() if views),
+        atlas=atlas,
+        patterns=patterns,
+        skipped=skipped,
+        failed=_failed(maps),
+        previous=member.previous,
+        next=member.next,
+    )
+
+
+def _failed(maps: Mapping[str, Sequence[MapView]]) -> tuple[Problem, ...]:
+    problems = (
+        Problem(view.record.name, view.record.key, view.record.title, view.error or "no map was stored")
+        for views in maps.values()
+        for view in views
+        if view.state == "failed"
+    )
+    return tuple(dict.fromkeys(problems))
+
+
+def _map_views(
+    record: TechniqueRecord, part: pa.Table, targets: Mapping[int, ClassView], fixed: Scale | None
+) -> list[MapView]:
+    views = []
+    for position, row in enumerate(part.select(["target", "rows", "cols", "error"]).to_pylist()):
+        shape = (0, 0) if row["error"] else (row["rows"], row["cols"])
+        values = array_of(part, "map", position, shape)
+        views.append(
+            MapView(
+                record=record,
+                title=changed(record) or record.title,
+                target=targets.get(row["target"]),
+                values=values,
+                state=state_of(values),
+                scale=own_scale(values, record.signed),
+                fixed=fixed,
+                error=row["error"],
+            )
+        )
+    return views
+
+
+def _facts(row: ImageRow, image: Mapping[str, Any]) -> tuple[Fact, ...]:
+    left, top, right, bottom = (round(edge) for edge in image["crop"])
+    facts = [
+        Fact("File", row.uri),
+        Fact("Identity", row.id),
+        Fact(
+            "Size",
+            f"{image['original_width']} × {image['original_height']} pixels, {file_size(image['size'])}",
+        ),
+        Fact("Seen by the model", f"columns {left} to {right}, rows {top} to {bottom}"),
+        Fact("Label", f"{row.label.name} ({row.label.index})" if row.label else "none"),
+    ]
+    if row.group is not None:
+        facts.append(Fact("Group", row.group))
+    facts += [Fact(name, str(value)) for name, value in json.loads(image["meta"] or "{}").items()]
+    return tuple(facts)

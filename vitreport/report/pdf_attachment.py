@@ -1,0 +1,110 @@
+"""``results.json``: the numbers behind a PDF, attached to it for machines.
+
+The file is JSON in ASCII with these fields:
+
+    format          ``vitreport results``
+    version         1
+    run_digest      of the run, as in its manifest
+    command         what reproduces the run
+    model           ``name``, ``weights_sha256``, ``readout``, ``explained`` (the explained scalar)
+    techniques      a list: ``key``, ``name``, ``title``, ``kind``, ``digest``, ``parameters``,
+                    ``class_specific``, ``signed``, ``skipped`` (why this model cannot have it, or null)
+    images          every image of the run in id order, the ones without a sheet in the PDF included:
+        id, uri, sha256, label, group, status, reason
+                    as in the store; ``label`` is a class index or null
+        predictions a list of ``class`` (index), ``name`` and ``probability``, the likeliest first
+        targets     the explained classes, in the same form
+        techniques  keys of the techniques that gave a result for this image
+        failed      a list of ``technique``, ``target`` and ``error``
+
+Probabilities are the stored float32 values, written so that nothing is lost. Maps stay in the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from vitreport.explanation import ClassNames
+from vitreport.store import Run
+from vitreport.store.folder import technique_part
+
+NAME = "results.json"
+DESCRIPTION = "Predictions, explained classes and techniques of every image of the run"
+
+_IMAGE_FIELDS = ("id", "uri", "sha256", "label", "group", "status", "reason")
+_TECHNIQUE_FIELDS = (
+    "key",
+    "name",
+    "title",
+    "kind",
+    "digest",
+    "parameters",
+    "class_specific",
+    "signed",
+    "skipped",
+)
+
+
+def results(run: Run) -> bytes:
+    """The attachment for `run`; equal runs give equal bytes."""
+    manifest = run.manifest
+    model = manifest.model
+    given, failed = _given(run)
+    body = {
+        "format": "vitreport results",
+        "version": 1,
+        "run_digest": manifest.run_digest,
+        "command": manifest.command,
+        "model": {name: getattr(model, name) for name in ("name", "weights_sha256", "readout", "explained")},
+        "techniques": [
+            {name: getattr(record, name) for name in _TECHNIQUE_FIELDS} for record in run.techniques
+        ],
+        "images": [
+            {name: row[name] for name in _IMAGE_FIELDS}
+            | {
+                "predictions": _classes(model.classes, row["top_index"], row["top_probability"]),
+                "targets": _classes(model.classes, row["targets"], row["target_probability"]),
+                "techniques": given.get(row["id"], []),
+                "failed": failed.get(row["id"], []),
+            }
+            for row in run.images.to_pylist()
+        ],
+    }
+    return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode("ascii")
+
+
+def _classes(
+    classes: ClassNames, indices: list[int] | None, probabilities: list[float] | None
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "class": index,
+            "name": classes[index] if index < len(classes) else f"class {index}",
+            "probability": probability,
+        }
+        for index, probability in zip(indices or (), probabilities or (), strict=True)
+    ]
+
+
+def _given(run: Run) -> tuple[dict[str, list[str]], dict[str, list[dict[str, Any]]]]:
+    """By image id: the techniques that gave something, and the ones that failed."""
+    given: dict[str, list[str]] = defaultdict(list)
+    failed: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in run.techniques:
+        if record.skipped:
+            continue
+        columns = ["id", "target", "error"] if record.kind == "map" else ["id"]
+        for shard in run.shards:
+            table = run.folder.read_table(technique_part(record, shard), columns)
+            done: dict[str, None] = {}
+            for row in table.to_pylist():
+                if row.get("error"):
+                    trouble = {"technique": record.key, "target": row["target"], "error": row["error"]}
+                    failed[row["id"]].append(trouble)
+                else:
+                    done[row["id"]] = None
+            for image_id in done:
+                given[image_id].append(record.key)
+    return given, failed

@@ -1,0 +1,201 @@
+"""One image in the PDF: contact sheets of all its maps, and what is written beside them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from vitreport.figures.sheet import Tile
+from vitreport.report.pages import ClassView, ImagePage, MapView
+from vitreport.report.wording import count
+from vitreport.settings import Parameter
+
+MOST_TILES = 24
+"""Maps on one contact sheet; more go on further sheets."""
+
+COLUMNS = range(4, 7)
+"""Pictures in a row: the fewest with which the sheet leaves room for the table below it."""
+
+TALLEST = 0.98
+"""Height of a contact sheet on its page, in widths of the page's text."""
+
+_WORDS = 0.042
+"""Height of the title, the colour bar and the caption of a tile, in widths of the sheet."""
+
+
+@dataclass(frozen=True)
+class SheetPicture:
+    """One contact sheet.
+
+    Attributes:
+        address: under which the document shows it.
+        columns: pictures in a row.
+        tiles: the maps on it, in order.
+        alt: what it shows, and the numbers that matter.
+    """
+
+    address: str
+    columns: int
+    tiles: tuple[Tile, ...]
+    alt: str
+
+
+@dataclass(frozen=True)
+class PredictionLine:
+    """One class in the table of a sheet; `role` says whether it is the label, explained, or both."""
+
+    name: str
+    probability: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All that the PDF shows of one image.
+
+    Attributes:
+        finding: what the model said of it, in a sentence.
+        troubles: what is missing on the sheet, a sentence each.
+    """
+
+    page: ImagePage
+    finding: str
+    lines: tuple[PredictionLine, ...]
+    pictures: tuple[SheetPicture, ...]
+    troubles: tuple[str, ...]
+
+
+def image_sheet(page: ImagePage) -> Sheet:
+    """The sheet of one explained image."""
+    return Sheet(
+        page=page,
+        finding=_finding(page),
+        lines=_lines(page),
+        pictures=tuple(_pictures(page)),
+        troubles=tuple(
+            f"{problem.title} ({problem.key}) failed: {problem.reason}" for problem in page.failed
+        ),
+    )
+
+
+def _finding(page: ImagePage) -> str:
+    predicted, label = page.row.predicted, page.row.label
+    if predicted is None:
+        return "The store holds no prediction."
+    said = f"Predicted {predicted.short} with {predicted.percent}"
+    if label is None:
+        return f"{said}; the image has no label."
+    return f"{said}, as labelled." if page.row.correct else f"{said}; the label is {label.short}."
+
+
+def _lines(page: ImagePage) -> tuple[PredictionLine, ...]:
+    """The likeliest classes, then explained ones and a label that are not among them."""
+    classes: dict[int, ClassView] = {}
+    label = (page.row.label,) if page.row.label else ()
+    for view in (*page.predictions, *page.targets, *label):
+        classes.setdefault(view.index, view)
+    roles = (("label", {view.index for view in label}), ("explained", {view.index for view in page.targets}))
+    return tuple(
+        PredictionLine(
+            name=view.short,
+            probability=view.percent or f"below the first {len(page.predictions)}",
+            role=", ".join(role for role, members in roles if view.index in members),
+        )
+        for view in classes.values()
+    )
+
+
+def _pictures(page: ImagePage) -> Iterator[SheetPicture]:
+    views = _distinct(page)
+    varied = _varied(views)
+    for start in range(0, max(1, len(views)), MOST_TILES):
+        chosen = views[start : start + MOST_TILES]
+        tiles = tuple(_tile(view, varied.get(view.record.name, ())) for view in chosen)
+        yield SheetPicture(
+            address=f"report:sheets/{page.row.id}-{start // MOST_TILES}.jpeg",
+            columns=_columns(len(tiles) + 1, page.photo.height / page.photo.width),
+            tiles=tiles,
+            alt=_alt(page, chosen),
+        )
+
+
+def _columns(pictures: int, steepness: float) -> int:
+    for columns in COLUMNS:
+        rows = -(-pictures // columns)
+        if rows * (steepness / columns + _WORDS) <= TALLEST:
+            return columns
+    return COLUMNS[-1]
+
+
+def _distinct(page: ImagePage) -> list[MapView]:
+    """Every map once: a section may show one in several figures."""
+    seen: dict[tuple[str, int | None], MapView] = {}
+    for section in page.sections:
+        for view in section.maps:
+            seen.setdefault((view.record.key, view.target.index if view.target else None), view)
+    return list(seen.values())
+
+
+def _varied(views: Sequence[MapView]) -> dict[str, set[str]]:
+    """By technique: the parameters that differ between its maps."""
+    values: dict[str, dict[str, set[Parameter]]] = defaultdict(lambda: defaultdict(set))
+    for view in views:
+        for name, value in view.record.parameters.items():
+            values[view.record.name][name].add(value)
+    return {
+        technique: {name for name, used in parameters.items() if len(used) > 1}
+        for technique, parameters in values.items()
+    }
+
+
+def _tile(view: MapView, varied: Collection[str]) -> Tile:
+    words, numbers = _setting(view, varied)
+    target = (view.target.short,) if view.target else ()
+    title, _, aside = view.record.title.removesuffix(")").partition(" (")
+    return Tile(
+        title=", ".join((title, *words)),
+        caption=": ".join(filter(None, (", ".join(filter(None, (aside, *target, *numbers))), _range(view)))),
+        values=view.values,
+        signed=view.record.signed,
+        scale=view.scale,
+    )
+
+
+def _setting(view: MapView, varied: Collection[str]) -> tuple[list[str], list[str]]:
+    """The parameters that tell this map from its neighbours or from the default: words, then numbers."""
+    words, numbers = [], []
+    for name, value in view.record.parameters.items():
+        if name not in varied and view.record.defaults.get(name) == value:
+            continue
+        if isinstance(value, bool):
+            words.append(name.replace("_", " ") if value else f"no {name.replace('_', ' ')}")
+        elif isinstance(value, str):
+            words.append(value)
+        else:
+            numbers.append(f"{name.partition('_')[0]} {value:g}")
+    return words, numbers
+
+
+def _range(view: MapView) -> str:
+    """The ends of the scale in two digits: a caption is one short line."""
+    if view.state != "drawn":
+        return view.state
+    low, high = f"{view.scale.low:.2g}", f"{view.scale.high:.2g}"
+    return f"± {high}" if view.record.signed else f"{low}–{high}"
+
+
+def _alt(page: ImagePage, views: Sequence[MapView]) -> str:
+    parts = [f"Contact sheet of {page.row.name}: what the model saw, and {count(len(views), 'map')}."]
+    varied = _varied(views)
+    for view in views:
+        words, numbers = _setting(view, varied.get(view.record.name, ()))
+        target = (f"for {view.target.short}",) if view.target else ()
+        said = ", ".join((view.record.title, *target, *words, *numbers))
+        if view.state == "drawn":
+            row, column = view.peak
+            peak = f"largest in row {row + 1}, column {column + 1}"
+            parts.append(f"{said}: {view.scale_text}, {peak}.")
+        else:
+            parts.append(f"{said}: {view.state}.")
+    return " ".join(parts)

@@ -1,0 +1,148 @@
+"""What the PDF says beyond the views that it shares with the site: verdict, capped lists, order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from vitreport.report.pages import Fact, ImageRow, IndexPage
+from vitreport.report.pdf_sheet import Sheet
+from vitreport.report.wording import count
+from vitreport.store import Manifest
+
+VERDICT_SENTENCES = 3
+LIST_CAP = 20
+"""Rows in the list of wrong predictions and in the list of quarantined images."""
+
+ORDER = "Sheets stand in the order of the files' names."
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter: the address of its heading, and the heading."""
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True)
+class CappedList:
+    """Rows of a long list, with a sentence that says how many there are and which are shown."""
+
+    rows: tuple[ImageRow, ...]
+    statement: str
+
+
+@dataclass(frozen=True)
+class PdfView:
+    """The document.
+
+    Attributes:
+        verdict: at most three sentences.
+        further: the findings that the verdict has no room for.
+        provenance: as on the site, with what belongs together on one row.
+        cap: how many images have a sheet.
+        sheet_rows: the images that have a sheet, in order.
+        with_sheet: their ids.
+    """
+
+    index: IndexPage
+    model: str
+    weights_sha256: str
+    run_digest: str
+    version: str
+    verdict: tuple[str, ...]
+    further: tuple[str, ...]
+    chapters: tuple[Chapter, ...]
+    wrong: CappedList
+    quarantined: CappedList
+    provenance: tuple[Fact, ...]
+    techniques: str
+    cap: str
+    order: str
+    sheets: tuple[Sheet, ...]
+    sheet_rows: tuple[ImageRow, ...]
+    with_sheet: frozenset[str]
+
+
+CHAPTERS = (
+    Chapter("evidence", "Findings and data"),
+    Chapter("limits", "Method notes and limits"),
+    Chapter("model", "Model and provenance"),
+    Chapter("techniques", "Techniques"),
+    Chapter("sheets", "Image sheets"),
+)
+
+
+def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[Sheet]) -> PdfView:
+    """The document about `index` with these sheets."""
+    return PdfView(
+        index=index,
+        model=manifest.model.name,
+        weights_sha256=manifest.model.weights_sha256,
+        run_digest=manifest.run_digest,
+        version=version("vitreport"),
+        verdict=index.summary[:VERDICT_SENTENCES],
+        further=index.summary[VERDICT_SENTENCES:],
+        chapters=CHAPTERS,
+        wrong=_wrong(index),
+        quarantined=_quarantined(index),
+        techniques=_techniques(index),
+        cap=_cap(len(sheets), len(index.explained)),
+        order=ORDER,
+        provenance=_grouped(index.provenance),
+        sheets=tuple(sheets),
+        sheet_rows=tuple(sheet.page.row for sheet in sheets),
+        with_sheet=frozenset(sheet.page.row.id for sheet in sheets),
+    )
+
+
+def _grouped(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """Facts about one thing (``Environment: torch``, ``Environment: device``) on one row: paper is short."""
+    groups: dict[str, list[str]] = {}
+    for fact in facts:
+        thing, colon, detail = fact.term.partition(": ")
+        words = f"{detail.replace('_', ' ')} {fact.value}" if colon else fact.value
+        groups.setdefault(thing, []).append(words)
+    return tuple(Fact(thing, "; ".join(words)) for thing, words in groups.items())
+
+
+def _wrong(index: IndexPage) -> CappedList:
+    wrong = [row for row in index.explained if row.correct is False]
+    wrong.sort(key=lambda row: -(row.predicted.probability or 0) if row.predicted else 0)
+    shown = "all are listed" if len(wrong) <= LIST_CAP else f"the {LIST_CAP} most confident are listed"
+    return CappedList(
+        tuple(wrong[:LIST_CAP]),
+        f"{count(len(wrong), 'prediction')} of {count(len(index.explained), 'image')}; {shown}, "
+        "the most confident first.",
+    )
+
+
+def _quarantined(index: IndexPage) -> CappedList:
+    rows = index.quarantined
+    if len(rows) <= LIST_CAP:
+        return CappedList(rows, "")
+    return CappedList(
+        rows[:LIST_CAP],
+        f"{LIST_CAP} of {count(len(rows), 'image')} are listed; the attached results.json has all.",
+    )
+
+
+def _techniques(index: IndexPage) -> str:
+    ran = [technique for technique in index.techniques if technique.skipped is None]
+    settings = sum(setting.record.skipped is None for technique in ran for setting in technique.settings)
+    sentence = f"{count(len(ran), 'technique')} ran, in {count(settings, 'setting')}."
+    skipped = len(index.techniques) - len(ran)
+    if not skipped:
+        return sentence
+    return f"{sentence} {count(skipped, 'technique')} did not run on this model; each says why."
+
+
+def _cap(sheets: int, explained: int) -> str:
+    if sheets == explained:
+        return f"{count(explained, 'image')}, a sheet each." if explained else "No image could be explained."
+    return (
+        f"{sheets:,} of {count(explained, 'image')} have a sheet; the HTML report has all. They are "
+        "the ones with the lowest ids; an id comes from the file's bytes alone, so nobody selected them."
+    )

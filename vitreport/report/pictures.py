@@ -1,0 +1,231 @@
+"""Pictures of views for pages of the site: sources for ``<img>``, their alternative texts and legends."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vitreport.explanation import FloatArray
+from vitreport.figures.atlas import atlas_sheet
+from vitreport.figures.colour import (
+    SMALL_SIDE,
+    is_small,
+    lookup_table,
+    map_png,
+    map_webp,
+    paletted_png,
+    steps,
+)
+from vitreport.figures.scale import Scale, own_scale, state_of
+from vitreport.report.pages import (
+    AtlasView,
+    ChannelView,
+    ClassView,
+    ImagePage,
+    MapView,
+    PatternView,
+    TechniquePage,
+)
+from vitreport.report.wording import number
+
+Keep = Callable[[str, bytes], str]
+"""Puts a picture (its file suffix, its bytes) among the assets and returns its address."""
+
+
+EXAMPLE_NOTES = {
+    "class_attention": "The mean over the heads in the last block.",
+    "qkv": "The key of the best one-way channel.",
+}
+"""What the example pictures of observations are, by technique."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One picture of a map on one scale.
+
+    Attributes:
+        source: address or ``data:`` of the picture.
+        alt: what it shows, with the numbers that matter.
+        low: the value of the first colour, as text.
+        high: the value of the last colour, as text.
+    """
+
+    source: str
+    alt: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """A map over its photo.
+
+    Attributes:
+        title: what the caption calls it.
+        note: what else the caption says: the target, or a number.
+        own: on the map's own scale; None where it cannot be drawn.
+        fixed: on the fixed scale of the run; None where there is none.
+        trouble: why it cannot be drawn, or empty.
+    """
+
+    title: str
+    note: str
+    signed: bool
+    own: Layer | None
+    fixed: Layer | None
+    trouble: str
+
+
+@dataclass(frozen=True)
+class AtlasPicture:
+    """The atlas of heads on one sheet; `means` are the means over the heads, block by block."""
+
+    view: AtlasView
+    source: str
+    width: int
+    height: int
+    alt: str
+    heads: tuple[int, ...]
+    blocks: tuple[int, ...]
+    means: tuple[MapPicture, ...]
+
+
+@dataclass(frozen=True)
+class ChannelPicture:
+    """The query, key and value of a channel, in this order."""
+
+    view: ChannelView
+    score: str
+    parts: tuple[MapPicture, ...]
+
+
+@dataclass(frozen=True)
+class PatternPicture:
+    """The best channels of a pattern."""
+
+    view: PatternView
+    target: str
+    channels: tuple[ChannelPicture, ...]
+
+
+def data_uri(png: bytes) -> str:
+    """The PNG as an address that carries it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def technique_picture(view: MapView, keep: Keep) -> MapPicture:
+    """The same as `map_picture`, captioned with the technique first: to stand among other techniques."""
+    picture = map_picture(view, keep)
+    setting = "" if view.title == view.record.title else view.title
+    return replace(picture, title=view.record.title, note=" ".join(filter(None, (setting, picture.note))))
+
+
+def target_text(target: ClassView | None) -> str:
+    """``for tench, 37.2 %``, or empty where the map does not depend on a class."""
+    if target is None:
+        return ""
+    return f"for {target.short}, {target.percent}" if target.percent else f"for {target.short}"
+
+
+def map_picture(view: MapView, keep: Keep) -> MapPicture:
+    """The picture of a map on its own and on the fixed scale."""
+    target = target_text(view.target)
+    if view.state != "drawn":
+        return MapPicture(view.title, target, view.record.signed, None, None, view.trouble)
+    row, column = view.peak
+    rows, columns = view.values.shape
+    title = view.record.title if view.title == view.record.title else f"{view.record.title}, {view.title}"
+    subject = f"{title} {target}" if target else title
+    alt = f"{subject}: strongest at row {row}, column {column} of {rows} × {columns}"
+    own, fixed = (
+        None
+        if scale is None
+        else _layer(view.values, scale, view.record.signed, f"{alt}; {words} {number(scale.low)} to", keep)
+        for scale, words in ((view.scale, "values"), (view.fixed, "fixed scale"))
+    )
+    return MapPicture(view.title, target, view.record.signed, own, fixed, "")
+
+
+def _layer(values: FloatArray, scale: Scale, signed: bool, alt: str, keep: Keep) -> Layer:
+    if is_small(values):
+        source = data_uri(map_png(values, scale, signed))
+    else:
+        source = keep("webp", map_webp(values, scale, signed))
+    return Layer(source, f"{alt} {number(scale.high)}", number(scale.low), number(scale.high))
+
+
+def atlas_picture(view: AtlasView, keep: Keep) -> AtlasPicture:
+    """The sheet of all heads, and the mean of every block beside the last."""
+    blocks, heads, rows, columns = view.values.shape
+    sheet = atlas_sheet(view.values)
+    small = max(sheet.width, sheet.height) <= SMALL_SIDE
+    means = []
+    for block, values in enumerate(view.means):
+        likeness = view.likeness[block - 1] if block else None
+        title = f"block {block}"
+        note = "" if likeness is None else f"likeness {likeness:.2f}".replace("-", "−")
+        if state_of(values) != "drawn":
+            means.append(MapPicture(title, note, False, None, None, f"No picture: {state_of(values)}."))
+            continue
+        row, column = divmod(int(values.argmax()), columns)
+        alt = f"Mean attention of block {block}: strongest at row {row}, column {column}; values "
+        scale = own_scale(values, signed=False)
+        layer = _layer(values, scale, False, f"{alt}{number(scale.low)} to", keep)
+        means.append(MapPicture(title, note, False, layer, None, ""))
+    return AtlasPicture(
+        view=view,
+        source=data_uri(sheet.encoded) if small else keep("png", sheet.encoded),
+        width=sheet.width,
+        height=sheet.height,
+        alt=f"Attention of the readout in {blocks} blocks (across) and {heads} heads (down), "
+        f"each on {rows} × {columns} patches and on its own scale",
+        heads=tuple(range(heads)),
+        blocks=tuple(range(blocks)),
+        means=tuple(means),
+    )
+
+
+def pattern_picture(view: PatternView) -> PatternPicture:
+    """The channels of a pattern, through a sigmoid: 0.5 is zero."""
+    return PatternPicture(
+        view,
+        target_text(view.target),
+        tuple(
+            ChannelPicture(
+                channel,
+                f"{channel.score:.2f}",
+                tuple(
+                    _part(name, values)
+                    for name, values in (
+                        ("query", channel.query),
+                        ("key", channel.key),
+                        ("value", channel.value),
+                    )
+                ),
+            )
+            for channel in view.channels
+        ),
+    )
+
+
+def _part(name: str, values: FloatArray) -> MapPicture:
+    if values.size == 0 or not np.isfinite(values).all():
+        return MapPicture(name, "", True, None, None, "Undefined: some values are not numbers.")
+    squashed = (1 / (1 + np.exp(-np.clip(values, -30, 30)))).astype(np.float32)
+    source = data_uri(paletted_png(steps(squashed, Scale(0, 1)), lookup_table(signed=True)))
+    alt = f"{name.capitalize()}: above zero in {int((values > 0).sum())} of {values.size} patches"
+    return MapPicture(name, "", True, Layer(source, alt, "0", "1"), None, "")
+
+
+def example_picture(page: TechniquePage, image: ImagePage, keep: Keep) -> MapPicture | None:
+    """What a technique found in an image, as one picture: its plainest setting, the first target."""
+    if page.name == "class_attention" and image.atlas is not None:
+        return atlas_picture(image.atlas, keep).means[-1]
+    if page.name == "qkv" and image.patterns and image.patterns[0].channels:
+        return pattern_picture(image.patterns[0]).channels[0].parts[1]
+    maps = [view for section in image.sections if section.name == page.name for view in section.maps]
+    plain = [view for view in maps if dict(view.record.parameters) == dict(view.record.defaults)]
+    return map_picture((plain or maps)[0], keep) if maps else None

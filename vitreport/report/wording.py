@@ -1,0 +1,89 @@
+"""How numbers and names are written for readers, the same in the site and in the PDF."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from vitreport.settings import format_parameter
+from vitreport.store import TechniqueRecord
+
+
+def number(value: float) -> str:
+    """Three significant digits: ``0.0123``, ``1.20e-07``, ``1,230``."""
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else ("−∞" if value < 0 else "∞")
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1000 and size < 1e6:
+        text = f"{value:,.0f}"
+    elif size >= 1e6 or size < 1e-4:
+        text = f"{value:.2e}"
+    else:
+        exponent = int(f"{size:.2e}".partition("e")[2])
+        text = f"{value:.{max(0, 2 - exponent)}f}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def percent(share: float) -> str:
+    """``37.2 %``, on one line; shares that would round to 0 or 100 say so honestly."""
+    if 0 < share < 0.0005:
+        return "<\xa00.1\xa0%"
+    if 0.9995 <= share < 1:
+        return ">\xa099.9\xa0%"
+    return f"{100 * share:.1f}\xa0%"
+
+
+def count(amount: int, noun: str, plural: str | None = None) -> str:
+    """``1 image``, ``1,000 images``."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def file_size(size: int) -> str:
+    """``812 B``, ``14.2 kB``, ``3.1 MB``."""
+    if size < 1000:
+        return f"{size} B"
+    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+
+
+def short_class(name: str) -> str:
+    """The first of a class's synonyms: ``tench`` for ``tench, Tinca tinca``."""
+    return name.split(",")[0].strip() or name
+
+
+def file_name(uri: str) -> str:
+    """The last part of a path or address."""
+    return uri.replace("\\", "/").rstrip("/").rpartition("/")[2] or uri
+
+
+def setting(record: TechniqueRecord) -> str:
+    """The parameters of a technique in words: ``fusion max, discard ratio 0.9``; empty without any."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {format_parameter(value)}" for name, value in record.parameters.items()
+    )
+
+
+def changed(record: TechniqueRecord) -> str:
+    """The parameters that differ from their defaults, in words; empty where none does."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {format_parameter(value)}"
+        for name, value in record.parameters.items()
+        if name not in record.defaults or record.defaults[name] != value
+    )
+
+
+def plain(value: Any) -> str:
+    """Any JSON value on one line."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(inner) for inner in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
