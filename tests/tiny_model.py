@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import timm
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitreport.explanation import ClassNames
-from vitreport.model.layout import Readout
+from vitreport.model.layout import Readout, TokenLayout
 from vitreport.model.load import VisionModel, as_vision_model
 from vitreport.model.trace import Need, Trace, traced
 from vitreport.techniques.technique import Context
@@ -112,3 +113,22 @@ def context(
 ) -> Context:
     names = ids or tuple(f"image{number}" for number in range(len(pixels)))
     return Context(trace(model, pixels, targets), model, names, seed)
+
+
+def context_by_hand(
+    attention: list[Tensor], gradient: list[Tensor] | None, layout: TokenLayout, readout: Tensor | None = None
+) -> Context:
+    """A context without a network: attentions and gradients per block, ``(batch, heads, tokens, tokens)``."""
+    batch = len(attention[0])
+    logits = torch.zeros(batch, CLASSES)
+    shares = layout.readout_weights(attention[0]).expand(batch, -1) if readout is None else readout
+    seen = Trace(
+        logits=logits,
+        attention=tuple(attention),
+        projections=(),
+        readout=shares,
+        targets=torch.zeros(batch, dtype=torch.int64),
+        attention_gradient=tuple(gradient or ()),
+    )
+    model = SimpleNamespace(layout=layout)
+    return Context(seen, model, tuple(f"image{number}" for number in range(batch)), 0)  # type: ignore[arg-type]

@@ -92,7 +92,13 @@ class Explainer:
             needs |= technique.needs
         with traced(self.model.module, self.model.layout, needs) as tracer:
             for batch in self._batches(refs):
-                self._explain(tracer, batch, [technique for _, technique in pending], findings)
+                try:
+                    self._explain(tracer, batch, [technique for _, technique in pending], findings)
+                except torch.OutOfMemoryError as error:
+                    raise SettingsError(
+                        f"{len(batch)} images at a time do not fit the device's memory; "
+                        f"try --batch-size {max(1, self.batch_size // 2)}"
+                    ) from error
                 yield Receipt(len(batch), sum(image.reason is not None for image in batch))
         for record, _ in pending:
             self.folder.write_table(technique_part(record, shard), findings.table(record))
@@ -149,13 +155,7 @@ class Explainer:
 
     def _forward(self, tracer: Tracer, usable: Sequence[Prepared]) -> Forward:
         pixels = torch.stack([image.pixels for image in usable if image.pixels is not None])
-        try:
-            return tracer.forward(pixels.to(self.model.device))
-        except torch.OutOfMemoryError as error:
-            raise SettingsError(
-                f"{len(usable)} images at a time do not fit the device's memory; "
-                f"try --batch-size {max(1, self.batch_size // 2)}"
-            ) from error
+        return tracer.forward(pixels.to(self.model.device))
 
 
 class Findings:

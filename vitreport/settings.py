@@ -55,8 +55,10 @@ class TechniqueSpec:
                     f"technique '{text}': '{part}' is not key=value; "
                     "write it like attention_rollout:fusion=max"
                 )
+            if key.strip() in parameters:
+                raise SettingsError(f"technique '{text}': '{key.strip()}' is given twice")
             parameters[key.strip()] = parse_parameter(value.strip())
-        return cls(name, tuple(sorted(parameters.items())))
+        return cls(name.strip(), tuple(sorted(parameters.items())))
 
     def __str__(self) -> str:
         tail = ",".join(f"{key}={format_parameter(value)}" for key, value in self.parameters)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 
 from vitreport.engines.engine import Item, Receipt, Resources, Worker
 
@@ -21,7 +24,7 @@ class LocalEngine:
             return
         context = multiprocessing.get_context("spawn")
         processes = min(resources.processes, len(items))
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_leave_interrupts) as pool:
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_depend_on_parent) as pool:
             futures = [pool.submit(_exhaust, worker, item) for item in items]
             try:
                 for future in as_completed(futures):
@@ -35,6 +38,14 @@ def _exhaust(worker: Worker[Item], item: Item) -> list[Receipt]:
     return list(worker(item))
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; only the parent answers it."""
+def _depend_on_parent() -> None:
+    """A worker ends with its parent, however that ends, and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -1,27 +1,21 @@
 """Order statistics of many rows at once.
 
-On the CPU numpy sorts and selects float32 with vector instructions, several times faster than torch, and
-lets go of the interpreter meanwhile, so that the rows can be shared among threads.
+On the CPU numpy sorts and selects float32 with vector instructions, several times faster than torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-
-Rows = npt.NDArray[np.float32]
 
 
 def sort_rows(values: Tensor) -> Tensor:
     """Sorts the last axis, smallest first; `values` may be written to."""
     if values.device.type != "cpu":
         return values.sort(dim=-1).values
-    _share(values.numpy(), lambda rows: rows.sort(axis=-1))
+    values.numpy().sort(axis=-1)
     return values
 
 
@@ -41,20 +35,10 @@ def smallest(values: Tensor, ascending: Sequence[int]) -> list[Tensor | None]:
         ordered = values.flatten(1).sort(dim=1).values
         return [ordered[:, count - 1] if count else None for count in ascending]
 
-    def partition(rows: Rows) -> None:
-        below = 0
-        for count in ascending:
-            if count > below:
-                rows[:, below:].partition(count - 1 - below, axis=1)
-                below = count
-
     entries = values.clone(memory_format=torch.contiguous_format).flatten(1)
-    _share(entries.numpy(), partition)
+    below = 0
+    for count in ascending:
+        if count > below:
+            entries[:, below:].numpy().partition(count - 1 - below, axis=1)
+            below = count
     return [entries[:, count - 1].clone() if count else None for count in ascending]
-
-
-def _share(rows: Rows, work: Callable[[Rows], None]) -> None:
-    """Does `work` in place on as many slices of the first axis as torch has threads."""
-    threads = min(torch.get_num_threads(), len(rows))
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, np.array_split(rows, threads)))

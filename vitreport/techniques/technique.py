@@ -236,6 +236,7 @@ class ParameterCheck:
         choices: allowed words, or empty.
         low: smallest number.
         high: largest number, exclusive where `open` is set.
+        whole: whether the number is an integer.
     """
 
     help: str
@@ -243,6 +244,7 @@ class ParameterCheck:
     low: float | None = None
     high: float | None = None
     open: bool = False
+    whole: bool = False
 
     def clean(self, where: str, value: Parameter) -> Parameter:
         """Returns the value as stored.
@@ -255,13 +257,14 @@ class ParameterCheck:
                 hint = did_you_mean(str(value), self.choices)
                 raise SettingsError(f"{where} is '{value}'{hint or ';'} allowed: {', '.join(self.choices)}")
             return value
-        if isinstance(value, str | bool):
-            raise SettingsError(f"{where} is '{value}'; it must be a number {self._range()}")
+        if isinstance(value, str | bool) or (self.whole and value != int(value)):
+            kind = "whole number" if self.whole else "number"
+            raise SettingsError(f"{where} is '{value}'; it must be a {kind} {self._range()}")
         low = value != value or (self.low is not None and value < self.low)  # what is no number is too low
         above = self.high is not None and (value >= self.high if self.open else value > self.high)
         if low or above:
             raise SettingsError(f"{where} is {value}; it must lie {self._range()}")
-        return float(value)
+        return int(value) if self.whole else float(value)
 
     def _range(self) -> str:
         return f"in [{self.low:g}, {self.high:g}{')' if self.open else ']'}"
@@ -279,3 +282,9 @@ def number(default: float, low: float, high: float, help: str, *, open: bool = F
     """A parameter that is a number in [low, high], or in [low, high) where `open`."""
     check = ParameterCheck(help, low=low, high=high, open=open)
     return dataclasses.field(default=float(default), metadata={"check": check})
+
+
+def count(default: int, low: int, high: int, help: str) -> Any:
+    """A parameter that is an integer in [low, high]."""
+    check = ParameterCheck(help, low=low, high=high, whole=True)
+    return dataclasses.field(default=default, metadata={"check": check})

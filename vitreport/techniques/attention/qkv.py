@@ -17,7 +17,7 @@ from torch import Tensor
 from vitreport.model.trace import Need
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
 from vitreport.techniques.order import sort_rows
-from vitreport.techniques.technique import Context, Observation, number, register
+from vitreport.techniques.technique import Context, Observation, count, register
 
 OBJECT_SHARE = 0.2
 FEWEST_PATCHES = 4
@@ -66,14 +66,14 @@ class QKV(Observation):
         "v": "list<float32>",
     }
 
-    channels: float = number(3, 1, 64, "channels kept for each pattern")
+    channels: int = count(3, 1, 64, "channels kept for each pattern")
 
     def observe(self, context: Context) -> Iterator[list[dict[str, Any]]]:
         """See `Observation.observe`."""
         layout = context.model.layout
         scores = {pattern: score.cpu() for pattern, score in pattern_scores(context).items()}
         heads, channels = scores["one_way"].shape[2:]
-        kept = min(int(self.channels), scores["one_way"][0].numel())
+        kept = min(self.channels, scores["one_way"][0].numel())
         best = {pattern: score.flatten(1).topk(kept, 1) for pattern, score in scores.items()}
         for image in range(len(context.image_ids)):
             rows = []
@@ -122,32 +122,45 @@ def pattern_scores(context: Context) -> dict[str, Tensor]:
     inside = max(1, round(OBJECT_SHARE * layout.num_patches))
     member = torch.zeros_like(relevance, dtype=torch.bool)
     member.scatter_(1, relevance.topk(inside, 1).indices, True)
-    counters = torch.stack([torch.ones_like(relevance), member.float()], 1).unsqueeze(1)
+    counters = torch.stack([torch.ones_like(relevance), member.float()], 1)
     one_way, two_way = [], []
     for projections in context.trace.projections:
         queries, keys = (
-            projection[:, :, layout.num_prefix_tokens :]
+            projection.transpose(1, 2)[:, layout.num_prefix_tokens :]
             for projection in (projections.queries, projections.keys)
         )
+        shape = queries.shape[2:]
         positive_q, positive_k = _positive(queries), _positive(keys)
-        count_q, count_k = ((counters @ positive).unbind(2) for positive in (positive_q, positive_k))
-        auc = _auc(keys.transpose(2, 3), member)
-        one_way.append(count_q[0] / layout.num_patches * 2 * (auc - 0.5).clamp(min=0))
-        both = (positive_q * positive_k).sum(2)
-        two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside))
+        count_q, count_k = ((counters @ positive).unbind(1) for positive in (positive_q, positive_k))
+        both = (positive_q * positive_k).sum(1)
+        auc = _auc(keys.permute(0, 2, 3, 1), member)
+        share_q = count_q[0].reshape(-1, *shape) / layout.num_patches
+        one_way.append(share_q * 2 * (auc - 0.5).clamp(min=0))
+        two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside).reshape(-1, *shape))
     return {"one_way": torch.stack(one_way, 1), "two_way": torch.stack(two_way, 1)}
 
 
 def _positive(values: Tensor) -> Tensor:
-    """1 where positive, else 0, as floats (in one pass, which the comparison and a cast are not)."""
-    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device))
+    """1 where positive, else 0, ``(batch, patches, heads * channels)``.
+
+    The comparison writes floats at once, which takes half the time of comparing and casting.
+    """
+    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device)).flatten(2)
 
 
 Counts = tuple[Tensor, ...]
 
 
 def _two_way(positive_q: Counts, positive_k: Counts, both: Tensor, patches: int, inside: int) -> Tensor:
-    """Scores from counts of positive patches: (all, in the object) for q and for k, and where both are."""
+    """Scores ``(batch, channels)`` from counts of positive patches.
+
+    Args:
+        positive_q: of the query, (in all patches, in those of the object).
+        positive_k: of the key, likewise.
+        both: patches where query and key are positive.
+        patches: of an image.
+        inside: patches of the object.
+    """
     flip_q, flip_k = (positive[0] > patches / 2 for positive in (positive_q, positive_k))
     size_q, size_k = (
         torch.where(flip, patches - positive[0], positive[0])

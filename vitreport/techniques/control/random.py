@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, number, register
+from vitreport.techniques.technique import Context, Technique, count, register
 
 
 @register
@@ -28,7 +28,7 @@ class Random(Technique):
     shows = "What a map without any knowledge looks like and scores: the floor for every technique."
     does_not_show = "Anything about the model."
 
-    draw: float = number(0, 0, 1e6, "number of the draw, to have several independent ones")
+    draw: int = count(0, 0, 10**6, "number of the draw, to have several independent ones")
 
     @classmethod
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
@@ -38,6 +38,6 @@ class Random(Technique):
             yield torch.from_numpy(np.stack(maps)).to(context.trace.logits.device)
 
     def _draw(self, context: Context, image_id: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        seed = hashlib.sha256(f"{context.seed} {image_id} random {self.draw:g}".encode()).digest()
+        seed = hashlib.sha256(f"{context.seed} {image_id} random {self.draw}".encode()).digest()
         generator = np.random.default_rng(int.from_bytes(seed[:8], "little"))
         return generator.random(context.model.layout.grid, dtype=np.float32)

@@ -1,0 +1,180 @@
+"""Real weights against maps from the methods' own public implementations, which lie beside the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import EVERYTHING, context, context_by_hand
+
+from vitreport.images.decode import decode
+from vitreport.model.layout import Readout, TokenLayout
+from vitreport.model.load import VisionModel
+from vitreport.model.trace import Trace, traced
+from vitreport.settings import TechniqueSpec
+from vitreport.techniques.attention.qkv import pattern_scores
+from vitreport.techniques.attention.rollout import AttentionRollout, roll_out
+from vitreport.techniques.gradient.gradient_rollout import GradientRollout
+from vitreport.techniques.technique import TECHNIQUES, Context, Technique
+
+PICTURES = {
+    "both": "seed/both.png",
+    "dogbird": "seed/dogbird.png",
+    "plane": "seed/plane.png",
+    "plane2": "seed/plane2.png",
+    "c340_zebra": "photos/n02391049_zebra.JPEG",
+    "c323_monarch": "photos/n02279972_monarch.JPEG",
+    "c920_traffic_light": "photos/n06874185_traffic_light.JPEG",
+    "c555_fire_engine": "photos/n03345487_fire_engine.JPEG",
+}
+BOXES = {
+    "both": (((0, 8), (4, 10)), ((8, 14), (2, 14))),
+    "dogbird": (((0, 13), (6, 13)), ((3, 14), (0, 6))),
+}
+KEYS = {"raw_attention": "raw_attn_last_cls_mean"} | {
+    f"attention_rollout:fusion={fusion},discard=public,discard_ratio={ratio}": (
+        f"ve_rollout_{fusion}_{ratio}_fixed"
+    )
+    for fusion in ("mean", "max", "min")
+    for ratio in ("0.0", "0.9")
+}
+TARGET_KEYS = {
+    f"gradient_rollout:discard=public,discard_ratio={ratio}": f"ve_grad_rollout_{ratio}_fixed"
+    for ratio in ("0.0", "0.9")
+}
+every_picture = pytest.mark.parametrize("picture", PICTURES)
+
+
+def _golden(shared: Path, name: str) -> dict[str, np.ndarray]:
+    with np.load(shared / "goldens" / f"{name}.npz") as archive:
+        return {key: archive[key] for key in archive.files if not key.startswith("attn_grads")}
+
+
+def _traces(model: VisionModel, golden: dict[str, np.ndarray]) -> Iterator[Trace]:
+    """One trace a target, of one forward pass."""
+    targets = golden["target"].tolist()
+    with traced(model.module, model.layout, EVERYTHING) as tracer:
+        forward = tracer.forward(torch.from_numpy(golden["input"])[None])
+        for target in targets:
+            yield tracer.gradient(forward, torch.tensor([target]), keep_graph=True)
+
+
+def _map(spec: str, known: Context) -> np.ndarray:
+    parsed = TechniqueSpec.parse(spec)
+    technique = TECHNIQUES[parsed.name].from_spec(parsed)
+    assert isinstance(technique, Technique)
+    found: np.ndarray = technique.attribute(known)[0].numpy()
+    return found
+
+
+@every_picture
+def test_maps_attention_gradients_and_logits_equal_the_public_ones(
+    picture: str, shared: Path, deit: VisionModel
+) -> None:
+    golden = _golden(shared, picture)
+    for number, trace in enumerate(_traces(deit, golden)):
+        known = Context(trace, deit, (picture,), 0)
+        assert np.abs(trace.logits[0].numpy() - golden["logits"]).max() < 1e-4
+        rows = torch.stack(trace.attention)[:, 0, :, 0].numpy()
+        assert np.abs(rows - golden["attn_cls_rows"]).max() < 1e-5
+        slopes = torch.stack(trace.attention_gradient)[:, 0, :, 0].numpy()
+        wanted = golden["attn_grad_cls_rows"][number]
+        assert np.abs(slopes - wanted).max() <= 1e-4 * np.abs(wanted).max()
+        expected = {spec: golden[key] for spec, key in KEYS.items()}
+        expected |= {spec: golden[key][number] for spec, key in TARGET_KEYS.items()}
+        for spec, values in expected.items():
+            assert np.abs(_map(spec, known) - values).max() <= 1e-4 * np.abs(values).max(), spec
+
+
+@every_picture
+def test_preparation_equals_the_public_input(picture: str, shared: Path, deit: VisionModel) -> None:
+    pixels, view = deit.preparation(decode(shared / "images" / PICTURES[picture]))
+    assert np.abs(pixels.numpy() - _golden(shared, picture)["input"]).max() <= 1e-5
+    assert (view.width, view.height) == (224, 224)
+
+
+@pytest.mark.parametrize("picture", BOXES)
+def test_gradient_rollout_separates_the_two_classes(picture: str, shared: Path, deit: VisionModel) -> None:
+    total = 0.0
+    for number, trace in enumerate(_traces(deit, _golden(shared, picture))):
+        found = np.maximum(_map("gradient_rollout", Context(trace, deit, (picture,), 0)), 0)
+        masses = [float(found[slice(*rows), slice(*cols)].sum()) for rows, cols in BOXES[picture]]
+        total += masses[number] / sum(masses)
+        if picture == "both":
+            row, col = divmod(int(found.argmax()), 14)
+            rows, cols = BOXES[picture][number]
+            assert row in range(*rows)
+            assert col in range(*cols)
+    assert total - 1 >= 0.5
+
+
+def test_attention_alone_separates_nothing(shared: Path, deit: VisionModel) -> None:
+    maps = [
+        _map("attention_rollout", Context(one, deit, ("both",), 0))
+        for one in _traces(deit, _golden(shared, "both"))
+    ]
+    assert np.array_equal(*maps)
+
+
+@pytest.mark.parametrize(("pattern", "place"), [("one_way", (8, 0, 26)), ("two_way", (11, 0, 59))])
+def test_the_study_s_own_channels_rank_in_the_top_five_percent(
+    pattern: str, place: tuple[int, int, int], shared: Path, deit: VisionModel
+) -> None:
+    trace = next(_traces(deit, _golden(shared, "plane")))
+    scores = pattern_scores(Context(trace, deit, ("plane",), 0))[pattern][0]
+    assert scores.numel() == 2304
+    assert float((scores > scores[place]).float().mean()) < 0.05
+
+
+def test_the_study_s_channels_have_the_signs_that_it_saw(shared: Path, deit: VisionModel) -> None:
+    projections = next(_traces(deit, _golden(shared, "plane"))).projections
+    one_way, two_way = projections[8], projections[11]
+    shares = [
+        (one_way.queries[0, 0, 1:, 26] > 0).float().mean(),
+        (one_way.keys[0, 0, 1:, 26] > 0).float().mean(),
+        (two_way.queries[0, 0, 1:, 59] > 0).float().mean(),
+        (two_way.keys[0, 0, 1:, 59] < 0).float().mean(),
+    ]
+    assert [float(share) for share in shares] == pytest.approx([1.0, 0.11, 0.05, 0.15], abs=0.01)
+
+
+def test_a_batch_of_real_images_gives_what_they_give_alone(shared: Path, deit: VisionModel) -> None:
+    goldens = [_golden(shared, name) for name in ("both", "plane", "c340_zebra")]
+    pixels = torch.stack([torch.from_numpy(golden["input"]) for golden in goldens])
+    targets = [int(golden["target"][0]) for golden in goldens]
+    together = context(deit, pixels, targets)
+    for image in range(3):
+        alone = context(deit, pixels[image : image + 1], targets[image : image + 1])
+        for spec in (
+            "raw_attention",
+            "attention_rollout",
+            "attention_rollout:fusion=min",
+            "gradient_rollout",
+        ):
+            parsed = TechniqueSpec.parse(spec)
+            technique = TECHNIQUES[parsed.name].from_spec(parsed)
+            assert isinstance(technique, Technique)
+            many, one = technique.attribute(together)[image], technique.attribute(alone)[0]
+            assert float((many - one).abs().max()) <= 1e-5 * float(one.abs().max()), spec
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("fusion", ["mean", "max", "min", "gradient"])
+def test_every_row_of_the_public_rollout_matrix_is_reached(fusion: str, ratio: float, shared: Path) -> None:
+    golden = _golden(shared, "formula_small")
+    attention, gradient = (
+        [torch.from_numpy(block).float()[None] for block in golden[name]] for name in ("attn", "grad")
+    )
+    layout = TokenLayout(1, (3, 3), (8, 8), Readout.CLASS_TOKEN)
+    trace = context_by_hand(attention, gradient, layout).trace
+    kind = GradientRollout if fusion == "gradient" else AttentionRollout
+    key = f"ve_grad_rollout_{ratio}" if fusion == "gradient" else f"ve_rollout_{fusion}_{ratio}"
+    expected = golden[f"{key}_fixed_matrix"]
+    for token in range(10):
+        readout = torch.eye(10)[token][None]
+        matrices = kind.matrices(trace, "mean" if fusion == "gradient" else fusion)
+        (row,) = roll_out(matrices, readout, [ratio], first_column=0, keep_first=kind.keep_first)
+        assert np.abs(row[0].numpy() - expected[token]).max() <= 1e-6 * expected.max()
