@@ -14,9 +14,18 @@ from vitreport.explanation import Attribution, Explanation, FloatArray, ImageRef
 from vitreport.settings import SHARD_SIZE, digest
 from vitreport.store import DataRecord, Manifest, ModelRecord, RunFolder, TechniqueRecord
 from vitreport.store import folder as paths
-from vitreport.store.schema import catalogue_table, images_table, maps_table
+from vitreport.store.schema import catalogue_table, images_table, maps_table, observations_table
 
 ROWS, COLS, BLOCKS, HEADS = 6, 8, 4, 3
+FAILURE = "ValueError: the technique met its match"
+COLUMNS = {
+    "class_attention": dict.fromkeys(("blocks", "heads", "rows", "cols"), "int32")
+    | {"values": "list<float16>"},
+    "qkv": {"target": "int32", "pattern": "string"}
+    | dict.fromkeys(("rank", "block", "head", "channel"), "int32")
+    | {"score": "float32", "rows": "int32", "cols": "int32"}
+    | dict.fromkeys("qkv", "list<float32>"),
+}
 CLASSES = ("disc", "square", "triangle", "star", "cross")
 
 
@@ -44,6 +53,7 @@ def technique_record(
         source="Author, A. (2020). A title. arXiv:2005.00928, eq. 1.",
         shows="Which patches the readout draws on.",
         does_not_show="Why the model chose this class.",
+        columns=COLUMNS.get(name, {}),
     )
 
 
@@ -75,8 +85,9 @@ def write_run(
     uris: tuple[str, ...] = (),
     labelled: bool = True,
     seed: int = 0,
+    failing: tuple[str, ...] = (),
 ) -> Path:
-    """Writes a complete run of `images` images, the last `quarantined` of them unusable."""
+    """Writes a complete run; the last `quarantined` images are unusable, `failing` observations failed."""
     rng = np.random.default_rng(seed)
     refs = []
     for number in range(images):
@@ -106,7 +117,9 @@ def write_run(
         tables = {paths.images_part(shard): images_table(explanations)}
         usable = [ref for ref in members if ref.id not in bad]
         for record in records:
-            tables[paths.technique_part(record, shard)] = _technique_table(record, usable, targets, rng)
+            tables[paths.technique_part(record, shard)] = _technique_table(
+                record, usable, targets, rng, failing
+            )
         for path, table in tables.items():
             folder.write_table(path, table)
             written.append(path)
@@ -190,12 +203,18 @@ def _blob(rng: np.random.Generator) -> FloatArray:
 
 
 def _technique_table(
-    record: TechniqueRecord, refs: list[ImageRef], targets: tuple[int, ...], rng: np.random.Generator
+    record: TechniqueRecord,
+    refs: list[ImageRef],
+    targets: tuple[int, ...],
+    rng: np.random.Generator,
+    failing: tuple[str, ...],
 ) -> pa.Table:
+    if record.name in failing:
+        return observations_table([{"id": ref.id, "error": FAILURE} for ref in refs], record.columns)
     if record.name == "class_attention":
-        return class_attention_table(refs, rng)
+        return observations_table(class_attention_rows(refs, rng), record.columns)
     if record.name == "qkv":
-        return qkv_table(refs, targets[0], rng)
+        return observations_table(qkv_rows(refs, targets[0], rng), record.columns)
     rows = []
     for ref in refs:
         for target in targets if record.class_specific else (None,):
@@ -204,62 +223,36 @@ def _technique_table(
     return maps_table(rows)
 
 
-def class_attention_table(refs: list[ImageRef], rng: np.random.Generator) -> pa.Table:
-    """id, blocks, heads, rows, cols, values: readout attention ``(blocks, heads, rows, cols)`` as float16."""
-    return pa.table(
+def class_attention_rows(refs: list[ImageRef], rng: np.random.Generator) -> list[dict[str, object]]:
+    """Readout attention ``(blocks, heads, rows, cols)`` of every image."""
+    shape = {"blocks": BLOCKS, "heads": HEADS, "rows": ROWS, "cols": COLS}
+    return [
         {
-            "id": [ref.id for ref in refs],
-            "blocks": pa.array([BLOCKS] * len(refs), pa.int32()),
-            "heads": pa.array([HEADS] * len(refs), pa.int32()),
-            "rows": pa.array([ROWS] * len(refs), pa.int32()),
-            "cols": pa.array([COLS] * len(refs), pa.int32()),
-            "values": pa.array(
-                [
-                    np.stack([_blob(rng) for _ in range(BLOCKS * HEADS)]).astype(np.float16).ravel()
-                    for _ in refs
-                ],
-                pa.list_(pa.float16()),
-            ),
+            "id": ref.id,
+            **shape,
+            "values": np.stack([_blob(rng) for _ in range(BLOCKS * HEADS)]).astype(np.float16).ravel(),
         }
-    )
-
-
-def qkv_table(refs: list[ImageRef], target: int, rng: np.random.Generator) -> pa.Table:
-    """Per image and pattern the best channels, with their q, k and v pictures (raw float32)."""
-    rows = []
-    for ref in refs:
-        for pattern in ("one_way", "two_way"):
-            for rank in range(3):
-                rows.append(
-                    {
-                        "id": ref.id,
-                        "target": target,
-                        "pattern": pattern,
-                        "rank": rank,
-                        "block": int(rng.integers(BLOCKS)),
-                        "head": int(rng.integers(HEADS)),
-                        "channel": int(rng.integers(16)),
-                        "score": float(0.9 - 0.1 * rank),
-                        "rows": ROWS,
-                        "cols": COLS,
-                        **{name: (_blob(rng) * 4 - 2).ravel() for name in "qkv"},
-                    }
-                )
-    return pa.Table.from_pylist(rows, schema=QKV)
-
-
-QKV = pa.schema(
-    [
-        ("id", pa.string()),
-        ("target", pa.int32()),
-        ("pattern", pa.string()),
-        ("rank", pa.int32()),
-        ("block", pa.int32()),
-        ("head", pa.int32()),
-        ("channel", pa.int32()),
-        ("score", pa.float32()),
-        ("rows", pa.int32()),
-        ("cols", pa.int32()),
-        *((name, pa.list_(pa.float32())) for name in "qkv"),
+        for ref in refs
     ]
-)
+
+
+def qkv_rows(refs: list[ImageRef], target: int, rng: np.random.Generator) -> list[dict[str, object]]:
+    """Per image and pattern the best channels, with their raw q, k and v pictures."""
+    return [
+        {
+            "id": ref.id,
+            "target": target,
+            "pattern": pattern,
+            "rank": rank,
+            "block": int(rng.integers(BLOCKS)),
+            "head": int(rng.integers(HEADS)),
+            "channel": int(rng.integers(16)),
+            "score": 0.9 - 0.1 * rank,
+            "rows": ROWS,
+            "cols": COLS,
+            **{name: (_blob(rng) * 4 - 2).ravel() for name in "qkv"},
+        }
+        for ref in refs
+        for pattern in ("one_way", "two_way")
+        for rank in range(3)
+    ]

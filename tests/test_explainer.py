@@ -36,7 +36,7 @@ FEW = ("raw_attention", "gradient_rollout", "class_attention")
 def tiny(monkeypatch: pytest.MonkeyPatch) -> VisionModel:
     """What every name loads."""
     model = vision_model("class_token")
-    monkeypatch.setattr("vitreport.model.load.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("vitreport.plan.load_model", lambda *_, **__: model)
     return model
 
 
@@ -81,11 +81,13 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def maps(run: Run, key: str) -> dict[tuple[str, int | None], np.ndarray]:
     record = run.technique(key)
-    return {
-        (image, one.target): one.values
+    found = [
+        ((image, one.target), one.values)
         for shard in run.shards
         for image, one in run.attributions(record, shard)
-    }
+    ]
+    assert len(dict(found)) == len(found), "a map is stored twice"
+    return dict(found)
 
 
 def ids(run: Run, status: str = "explained") -> list[str]:
@@ -259,7 +261,7 @@ def test_adding_a_technique_computes_only_that(
 
 def _other_weights(patch: pytest.MonkeyPatch, model: VisionModel, pictures: Path) -> RunSettings:
     other = dataclasses.replace(model, weights_sha256="0" * 64)
-    patch.setattr("vitreport.model.load.load_model", lambda *_, **__: other)
+    patch.setattr("vitreport.plan.load_model", lambda *_, **__: other)
     return settings(pictures)
 
 
@@ -305,7 +307,7 @@ def test_the_automatic_batch_size_of_a_run_stays(
     tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explain(settings(pictures, batch_size="auto"), tmp_path / "run")
-    monkeypatch.setattr("vitreport.model.memory.automatic_batch_size", lambda model: 1)
+    monkeypatch.setattr("vitreport.plan.automatic_batch_size", lambda model: 1)
     run = explain(settings(pictures, batch_size="auto", techniques=("random",)), tmp_path / "run")
     assert run.manifest.bound["batch size"] == 32
 

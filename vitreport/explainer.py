@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from vitreport.engines import Receipt
 from vitreport.errors import ImageError, SettingsError, TechniqueError
 from vitreport.explanation import Attribution, Explanation, ImageRef, Prediction, View
 from vitreport.images.decode import decode
-from vitreport.model.load import VisionModel
 from vitreport.model.targets import Targets
 from vitreport.model.trace import Forward, Need, Tracer, traced
+from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
 from vitreport.store.folder import images_part, technique_part
 from vitreport.store.schema import images_table, maps_table, observations_table
@@ -49,30 +48,18 @@ class Explainer:
 
     Attributes:
         folder: the run folder.
-        model: what is explained.
-        techniques: what is asked for, by the record that stands in the manifest; skipped ones left out.
-        targets: which classes are explained.
-        shards: the images of each shard.
-        paths: where each image is, by id.
-        batch_size: images in a batch.
-        seed: of random draws.
+        plan: what is explained, and how.
     """
 
     folder: RunFolder
-    model: VisionModel
-    techniques: Sequence[tuple[TechniqueRecord, Explainable]]
-    targets: Targets
-    shards: Mapping[int, Sequence[ImageRef]]
-    paths: Mapping[str, Path]
-    batch_size: int
-    seed: int
+    plan: Plan
 
     def pending(self, shard: int) -> list[tuple[TechniqueRecord, Explainable]]:
-        """Techniques whose part of the shard is not there yet."""
+        """Techniques that this model can have and whose part of the shard is not there yet."""
         return [
             (record, technique)
-            for record, technique in self.techniques
-            if not self.folder.has(technique_part(record, shard))
+            for record, technique in self.plan.techniques
+            if record.skipped is None and not self.folder.has(technique_part(record, shard))
         ]
 
     def is_done(self, shard: int) -> bool:
@@ -81,7 +68,7 @@ class Explainer:
 
     def __call__(self, shard: int) -> Iterator[Receipt]:
         """Explains what is pending in a shard, one batch after the other, then writes its parts."""
-        refs = self.shards[shard]
+        refs = self.plan.shards[shard]
         if self.is_done(shard):
             yield Receipt(len(refs))
             return
@@ -90,14 +77,14 @@ class Explainer:
         needs = Need.NOTHING
         for _, technique in pending:
             needs |= technique.needs
-        with traced(self.model.module, self.model.layout, needs) as tracer:
+        with traced(self.plan.model.module, self.plan.model.layout, needs) as tracer:
             for batch in self._batches(refs):
                 try:
                     self._explain(tracer, batch, [technique for _, technique in pending], findings)
                 except torch.OutOfMemoryError as error:
                     raise SettingsError(
                         f"{len(batch)} images at a time do not fit the device's memory; "
-                        f"try --batch-size {max(1, self.batch_size // 2)}"
+                        f"try --batch-size {max(1, self.plan.batch_size // 2)}"
                     ) from error
                 yield Receipt(len(batch), sum(image.reason is not None for image in batch))
         for record, _ in pending:
@@ -107,7 +94,7 @@ class Explainer:
 
     def _batches(self, refs: Sequence[ImageRef]) -> Iterator[list[Prepared]]:
         """Decodes one batch ahead of the model, in threads, in order."""
-        groups = [refs[at : at + self.batch_size] for at in range(0, len(refs), self.batch_size)]
+        groups = [refs[at : at + self.plan.batch_size] for at in range(0, len(refs), self.plan.batch_size)]
         with ThreadPoolExecutor(_DECODERS) as pool:
             following = [pool.submit(self._prepare, ref) for ref in groups[0]]
             for group in [*groups[1:], []]:
@@ -117,7 +104,7 @@ class Explainer:
 
     def _prepare(self, ref: ImageRef) -> Prepared:
         try:
-            pixels, view = self.model.preparation(decode(self.paths[ref.id]))
+            pixels, view = self.plan.model.preparation(decode(self.plan.catalogue.paths[ref.id]))
         except ImageError as error:
             return Prepared(ref, reason=str(error))
         return Prepared(ref, pixels, view)
@@ -131,7 +118,9 @@ class Explainer:
     ) -> None:
         usable = [image for image in batch if image.pixels is not None]
         forward = self._forward(tracer, usable) if usable else None
-        known = iter(_predictions(forward.logits, self.targets, [i.ref for i in usable]) if forward else [])
+        known = iter(
+            _predictions(forward.logits, self.plan.targets, [i.ref for i in usable]) if forward else []
+        )
         explained = []
         for image in batch:
             if image.reason is None:
@@ -149,13 +138,13 @@ class Explainer:
             trace = tracer.gradient(
                 forward, torch.tensor(chosen, device=forward.logits.device), keep_graph=following
             )
-            context = Context(trace, self.model, ids, self.seed)
+            context = Context(trace, self.plan.model, ids, self.plan.settings.seed)
             due = [technique for technique in techniques if technique.class_specific or column == 0]
             findings.add(context, due, classes, first=column == 0)
 
     def _forward(self, tracer: Tracer, usable: Sequence[Prepared]) -> Forward:
         pixels = torch.stack([image.pixels for image in usable if image.pixels is not None])
-        return tracer.forward(pixels.to(self.model.device))
+        return tracer.forward(pixels.to(self.plan.model.device))
 
 
 class Findings:

@@ -117,7 +117,9 @@ def test_an_earlier_pdf_stays_while_the_run_is_the_same(tmp_path: Path) -> None:
     assert not (root / "report.pdf").exists()
 
 
-def test_a_site_is_on_record_even_where_the_pdf_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_site_is_on_record_even_where_the_pdf_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*given: object, **named: object) -> bytes:
         raise RenderError("no Pango")
 

@@ -209,3 +209,12 @@ def test_runs_without_labels_groups_or_usable_images_have_a_report_too(tmp_path:
         root = write_run(tmp_path / str(number), **given)
         build_report(root, pdf=False, processes=1)
         assert BeautifulSoup((root / "report/index.html").read_text(), "html5lib").h1
+
+
+@pytest.mark.parametrize("name", ["class_attention", "qkv"])
+def test_an_observation_that_failed_is_named_with_its_error(name: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 2, quarantined=0, failing=(name,))
+    build_report(run, pdf=False)
+    (page, *_) = (run / "report" / "images").glob("????????????????.html")
+    text = BeautifulSoup(page.read_text("utf-8"), "html5lib").get_text(" ", strip=True)
+    assert "the technique met its match" in text

@@ -107,9 +107,12 @@ def _image_page(
     maps: dict[str, list[MapView]] = defaultdict(list)
     atlas: AtlasView | None = None
     patterns: tuple[PatternView, ...] = ()
+    failed: list[Problem] = []
     for record, part in parts:
         if record.kind == "map":
             maps[record.name] += _map_views(record, part, named, scales.get(record.key))
+        elif error := next(filter(None, part["error"].to_pylist()), None):
+            failed.append(Problem(record.name, record.key, record.title, error))
         elif part.num_rows and record.name == "class_attention":
             atlas = atlas_view(record, part)
         elif part.num_rows and record.name == "qkv":
@@ -124,7 +127,7 @@ def _image_page(
         atlas=atlas,
         patterns=patterns,
         skipped=skipped,
-        failed=_failed(maps),
+        failed=(*_failed(maps), *failed),
         previous=member.previous,
         next=member.next,
     )

@@ -28,7 +28,7 @@ class Random(Technique):
     shows = "What a map without any knowledge looks like and scores: the floor for every technique."
     does_not_show = "Anything about the model."
 
-    draw: int = count(0, 0, 10**6, "number of the draw, to have several independent ones")
+    draw: int = count(0, 0, 9999, "number of the draw, to have several independent ones")
 
     @classmethod
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:

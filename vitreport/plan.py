@@ -1,0 +1,198 @@
+"""What a run computes: settings, resolved against a model and an image set."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vitreport.errors import SettingsError
+from vitreport.explanation import ImageRef
+from vitreport.images import Catalogue, build_catalogue
+from vitreport.model.environment import choose_device, device_name, environment
+from vitreport.model.load import VisionModel, load_model
+from vitreport.model.memory import automatic_batch_size
+from vitreport.model.targets import Targets
+from vitreport.settings import RunSettings, digest
+from vitreport.store import DataRecord, Manifest, ModelRecord, TechniqueRecord
+from vitreport.techniques.technique import Explainable, select
+
+__all__ = ["Plan", "make_plan", "read_card"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts.
+
+    Attributes:
+        settings: what the user asked for.
+        model: what is explained.
+        card: what the user says of the model.
+        techniques: with what, each with its record.
+        targets: for which classes.
+        catalogue: on which images.
+        batch_size: images at a time.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    settings: RunSettings
+    model: VisionModel
+    card: Mapping[str, Any]
+    techniques: Sequence[tuple[TechniqueRecord, Explainable]]
+    targets: Targets
+    catalogue: Catalogue
+    batch_size: int
+    device: str
+
+    @cached_property
+    def shards(self) -> dict[int, list[ImageRef]]:
+        """The images of each shard, in id order."""
+        shards: dict[int, list[ImageRef]] = {}
+        for ref in self.catalogue.refs:
+            shards.setdefault(ref.shard, []).append(ref)
+        return shards
+
+    @property
+    def bound(self) -> dict[str, Any]:
+        """What a run folder is bound to, by name; equal values, equal numbers."""
+        values = {
+            "model": [self.model.weights_sha256, self.model.layout.readout.value, self.model.layout.grid],
+            "transform": self.model.preparation.canary_sha256(),
+            "images": self.catalogue.sha256,
+            "targets": self.targets.specs,
+            "seed": self.settings.seed,
+            "batch size": self.batch_size,
+            "device": device_name(self.device),
+            "dtype": "float32",
+        }
+        return _plain(values)
+
+    def manifest(self) -> Manifest:
+        """The manifest of this run, not complete yet."""
+        refs = self.catalogue.refs
+        return Manifest(
+            run_digest=digest(self.bound),
+            bound=self.bound,
+            settings=self.settings.to_mapping(),
+            command=self.settings.command(),
+            model=_model_record(self.model, self.card),
+            data=DataRecord(
+                catalogue_sha256=self.catalogue.sha256,
+                images=len(refs),
+                shards=len(self.shards),
+                labelled=sum(ref.label is not None for ref in refs),
+                notices=self.catalogue.notices,
+            ),
+            techniques=tuple(record for record, _ in self.techniques),
+            environment=environment(self.device),
+        )
+
+
+def make_plan(
+    settings: RunSettings,
+    batch_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Plan:
+    """Resolves settings. What can be refused is refused here: names first, then weights, then images.
+
+    Args:
+        settings: what the user asked for.
+        batch_size: what ``auto`` means; None measures what fits.
+        progress: told how many images are read.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        UnsupportedModelError: the model's attention cannot be read.
+    """
+    techniques = select(settings.techniques)
+    card = read_card(_path(settings.model_card))
+    device = choose_device(settings.device)
+    model = load_model(
+        settings.model,
+        checkpoint=_path(settings.checkpoint),
+        labels=_path(settings.labels),
+        image_size=settings.image_size,
+        device=device,
+    )
+    targets = Targets.parse(settings.targets, model.classes)
+    catalogue = build_catalogue(settings.images, model.classes, settings.limit, progress)
+    if targets.needs_labels and all(ref.label is None for ref in catalogue.refs):
+        raise SettingsError(
+            "target 'label' is asked for, but no image has a label; give a CSV with a 'label' column, "
+            "folders named like classes, or the target 'predicted'"
+        )
+    if settings.batch_size != "auto":
+        batch_size = settings.batch_size
+    return Plan(
+        settings=settings,
+        model=model,
+        card=card,
+        techniques=[
+            (TechniqueRecord(**technique.describe(), skipped=technique.supports(model)), technique)
+            for technique in techniques
+        ],
+        targets=targets,
+        catalogue=catalogue,
+        batch_size=batch_size or automatic_batch_size(model),
+        device=device,
+    )
+
+
+def read_card(path: Path | None) -> dict[str, Any]:
+    """Reads what the user says of a model: JSON, TOML, or any other text.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".json":
+            content = json.loads(text)
+        elif path.suffix == ".toml":
+            content = json.loads(json.dumps(tomllib.loads(text), default=str))
+        else:
+            content = text
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read the model card {path}: {error}") from error
+    return content if isinstance(content, dict) else {"description": str(content)}
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back: tuples become lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def _model_record(model: VisionModel, card: Mapping[str, Any]) -> ModelRecord:
+    return ModelRecord(
+        name=model.name,
+        weights=model.weights,
+        weights_sha256=model.weights_sha256,
+        parameters=sum(parameter.numel() for parameter in model.module.parameters()),
+        blocks=model.blocks,
+        heads=model.heads,
+        width=model.width,
+        readout=model.layout.readout.value,
+        prefix_tokens=model.layout.num_prefix_tokens,
+        grid=model.layout.grid,
+        patch_size=model.layout.patch_size,
+        input_size=model.input_size,
+        transform=_plain(dict(model.preparation.config)),
+        canary_sha256=model.preparation.canary_sha256(),
+        explained="the logit of the target class, before the softmax",
+        class_names=model.classes.names,
+        wordnet_ids=model.classes.wordnet_ids,
+        class_names_origin=model.classes.origin,
+        licence=model.licence,
+        card=card,
+    )

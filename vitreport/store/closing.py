@@ -1,0 +1,59 @@
+"""The two moments of a run's manifest that need the folder: going on with a run, and closing it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from vitreport.errors import StoreError
+from vitreport.store import folder as paths
+from vitreport.store.folder import RunFolder
+from vitreport.store.manifest import Manifest
+
+
+def join(folder: RunFolder, before: Manifest, now: Manifest) -> Manifest:
+    """The manifest of a run that goes on, with the techniques of both.
+
+    Raises:
+        StoreError: the run that is there is another one; the message says what differs.
+    """
+    if before.run_digest != now.run_digest:
+        differing = [name for name in now.bound if before.bound.get(name) != now.bound[name]]
+        raise StoreError(
+            f"{folder.root} holds another run: the {' and the '.join(differing)} "
+            f"{'differs' if len(differing) == 1 else 'differ'}; nothing was touched; choose another -o"
+        )
+    known = {record.key: record for record in before.techniques}
+    known |= {record.key: record for record in now.techniques}
+    return dataclasses.replace(now, techniques=tuple(known.values()))
+
+
+def close(
+    folder: RunFolder, manifest: Manifest, progress: Callable[[int, int], None] | None = None
+) -> Manifest:
+    """The manifest of a complete run: counts, and the digest of every file.
+
+    Args:
+        folder: the run folder, with every part in its place.
+        manifest: of the run.
+        progress: told how many files are digested.
+    """
+    parts = [paths.CATALOGUE]
+    quarantined = failed = 0
+    for shard in range(manifest.data.shards):
+        status = folder.read_table(paths.images_part(shard), ["status"])["status"].to_pylist()
+        quarantined += status.count("quarantined")
+        parts.append(paths.images_part(shard))
+        for record in manifest.techniques:
+            if record.skipped is None:
+                part = paths.technique_part(record, shard)
+                errors = folder.read_table(part, ["error"])["error"]
+                failed += len(errors) - errors.null_count
+                parts.append(part)
+    data = dataclasses.replace(manifest.data, quarantined=quarantined, failed=failed)
+    files = {}
+    for number, part in enumerate(sorted(parts)):
+        files[part] = folder.sha256(part)
+        if progress:
+            progress(number + 1, len(parts))
+    return dataclasses.replace(manifest, data=data, files=files, complete=True)
