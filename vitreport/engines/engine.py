@@ -15,7 +15,7 @@ class Receipt:
 
     Attributes:
         done: units (images) finished since the last receipt.
-        failed: of these, how many were quarantined or had a technique fail.
+        failed: of these, how many could not be used.
     """
 
     done: int

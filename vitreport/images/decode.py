@@ -7,6 +7,9 @@ Differs: the EXIF orientation is applied, and grey levels beyond 8 bits are scal
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +22,7 @@ from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -56,13 +60,36 @@ def decode(path: Path) -> Pixels:
     Raises:
         ImageError: the reason, without the path.
     """
-    with open_regular(path) as file:
+    with open_regular(path) as file, _whole_files_only():
         try:
             return _decode(file)
         except ImageError:
             raise
         except Exception as error:  # decoders fail on hostile bytes in every way there is
             raise ImageError(_reason(error)) from error
+
+
+_lock = threading.Lock()
+_decoding = 0
+_before = False
+
+
+@contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Pillow refuses truncated files meanwhile; WeasyPrint, once imported, lets it fill them with grey."""
+    global _decoding, _before
+    with _lock:
+        if not _decoding:
+            _before = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _decoding -= 1
+            if not _decoding:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _before
 
 
 def _decode(file: BinaryIO) -> Pixels:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from vitreport.errors import StoreError
+from vitreport.settings import RunSettings
 from vitreport.store import folder as paths
 from vitreport.store.folder import RunFolder
 from vitreport.store.manifest import Manifest
@@ -25,7 +26,14 @@ def join(folder: RunFolder, before: Manifest, now: Manifest) -> Manifest:
         )
     known = {record.key: record for record in before.techniques}
     known |= {record.key: record for record in now.techniques}
-    return dataclasses.replace(now, techniques=tuple(known.values()))
+    asked = dict.fromkeys([*before.settings["techniques"], *now.settings["techniques"]])
+    settings = RunSettings.from_mapping({**now.settings, "techniques": list(asked)})
+    return dataclasses.replace(
+        now,
+        techniques=tuple(known.values()),
+        settings=settings.to_mapping(),
+        command=settings.command(),
+    )
 
 
 def close(

@@ -49,7 +49,7 @@ class RunFolder:
         """Makes sure that the folder is ours to write in; creates it where it is missing.
 
         Returns:
-            The manifest of the run that is already there, or None.
+            The manifest of the run whose results are already there, or None.
 
         Raises:
             StoreError: the place is taken by something else, or cannot be written.
@@ -57,7 +57,8 @@ class RunFolder:
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file; choose another -o")
         if (self.root / MANIFEST).is_file():
-            return self.manifest()
+            before = self.manifest()
+            return before if self.has_results() else None
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             strangers = sorted(p.name for p in self.root.iterdir() if p.name != f".{MANIFEST}.writing")
@@ -69,6 +70,10 @@ class RunFolder:
                 "nothing was touched; choose another -o"
             )
         return None
+
+    def has_results(self) -> bool:
+        """True where a part is committed: from then on the run is bound to its settings."""
+        return any((self.root / "data").glob("*/**/part-*.parquet"))
 
     def manifest(self) -> Manifest:
         """Reads the manifest.
