@@ -7,7 +7,6 @@ import pytest
 import torch
 from tiny_model import EVERYTHING, VARIANTS, noise, vision_model
 
-import vitreport.techniques
 from vitreport.model.memory import automatic_batch_size
 from vitreport.model.trace import traced
 from vitreport.techniques.technique import Context, Technique, select
