@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitreport.model.layout import Readout, TokenLayout
 from vitreport.model.load import VisionModel
-from vitreport.techniques.attention.rollout import AttentionRollout, Rollout, roll_out
+from vitreport.techniques.attention.rollout import AttentionRollout, Rollout, Walk
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
 from vitreport.techniques.technique import Context
 
@@ -170,7 +170,10 @@ def test_rollout_rows_sum_to_one(ratio: float, keep_first: bool) -> None:
     for layout in (SEVEN, TokenLayout(1, (2, 3), (8, 8), Readout.PATCH_MEAN)):
         readout = layout.readout_weights(torch.zeros(1)).expand(2, -1)
         matrices = (block.amax(1) for block in reversed(_random_attention()))
-        (row,) = roll_out(matrices, readout, [ratio], first_column=0, keep_first=keep_first)
+        walk = Walk(readout, [ratio], first_column=0, keep_first=keep_first)
+        for matrix in matrices:
+            walk.through(matrix)
+        (row,) = walk.rows
         assert torch.allclose(row.sum(-1), torch.ones(2), atol=1e-6)
 
 

@@ -17,6 +17,8 @@ from vitreport.techniques.order import smallest
 from vitreport.techniques.technique import Context, Technique, choice, number, register
 
 FUSIONS = ("mean", "max", "min")
+SERIAL_ENTRIES = 1 << 15
+"""Up to so many entries torch works in the calling thread."""
 STUDY_SWEEP: tuple[Mapping[str, Parameter], ...] = tuple(
     {"fusion": "max", "discard_ratio": ratio} for ratio in (0.5, 0.8, 0.9, 0.95)
 )
@@ -50,20 +52,30 @@ class Rollout(Technique):
 
     @classmethod
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
-        """See `Technique.attribute_all`; settings of one fusion and discard share matrices and sorting."""
+        """See `Technique.attribute_all`; settings of one fusion and discard share matrices and sorting.
+
+        All walk through the blocks together, so that a block's attention is read while it is at hand.
+        """
         trace, layout = context.trace, context.model.layout
-        maps: dict[Self, Tensor] = {}
         ordered = sorted(set(techniques), key=lambda one: (one.fusion, one.discard, one.discard_ratio))
-        for (fusion, discard), group in groupby(ordered, key=lambda one: (one.fusion, one.discard)):
-            members = list(group)
-            rows = roll_out(
-                cls.matrices(trace, fusion),
+        groups = [list(group) for _, group in groupby(ordered, key=lambda one: (one.fusion, one.discard))]
+        walks = [
+            Walk(
                 trace.readout,
-                ratios=[member.discard_ratio for member in members],
-                first_column=layout.num_prefix_tokens if discard == "patches" else 0,
-                keep_first=discard == "public" and cls.keep_first,
+                [member.discard_ratio for member in group],
+                first_column=layout.num_prefix_tokens if group[0].discard == "patches" else 0,
+                keep_first=group[0].discard == "public" and cls.keep_first,
             )
-            maps |= {member: layout.to_grid(row) for member, row in zip(members, rows, strict=True)}
+            for group in groups
+        ]
+        for matrices in zip(*(cls.matrices(trace, group[0].fusion) for group in groups), strict=True):
+            for walk, matrix in zip(walks, matrices, strict=True):
+                walk.through(matrix)
+        maps = {
+            member: layout.to_grid(row)
+            for group, walk in zip(groups, walks, strict=True)
+            for member, row in zip(group, walk.rows, strict=True)
+        }
         for technique in techniques:
             yield maps[technique]
 
@@ -128,46 +140,51 @@ def fuse(attention: Tensor, fusion: str) -> Tensor:
     return attention.amax(1) if fusion == "max" else attention.amin(1)
 
 
-def roll_out(
-    matrices: Iterator[Tensor],
-    readout: Tensor,
-    ratios: Sequence[float],
-    *,
-    first_column: int,
-    keep_first: bool,
-) -> list[Tensor]:
-    """Carries the readout's row through row-normalised (matrix + identity), for several discard ratios.
+class Walk:
+    """Carries the readout's row through row-normalised (matrix + identity), last block first.
 
     Args:
-        matrices: fused ``(batch, tokens, tokens)``, not negative, last block first; they are written to.
         readout: shares ``(batch, tokens)``.
-        ratios: shares of the smallest entries to set to zero.
+        ratios: shares of the smallest entries to set to zero, in rising order; each has a row of its own.
         first_column: entries from this column on are counted and can be discarded.
         keep_first: whether the entry (0, 0) is never discarded.
 
-    Returns:
-        For each ratio the row ``(batch, tokens)``.
+    Attributes:
+        rows: for each ratio the row so far, ``(batch, tokens)``.
     """
-    order = sorted(range(len(ratios)), key=lambda place: ratios[place])
-    rows = [readout for _ in ratios]
-    for matrix in matrices:
-        counted = matrix[:, :, first_column:]
+
+    def __init__(
+        self, readout: Tensor, ratios: Sequence[float], *, first_column: int, keep_first: bool
+    ) -> None:
+        self.rows = [readout for _ in ratios]
+        self._ratios = ratios
+        self._first_column = first_column
+        self._keep_first = keep_first
+
+    def through(self, matrix: Tensor) -> None:
+        """Goes through one block: fused ``(batch, tokens, tokens)``, not negative; it is written to."""
+        counted = matrix[:, :, self._first_column :]
         first_entry = matrix[:, 0, 0].clone()
-        ascending = [int(ratios[place] * counted[0].numel()) for place in order]
-        for place, threshold in zip(order, smallest(counted, ascending), strict=True):
+        counts = [int(ratio * counted[0].numel()) for ratio in self._ratios]
+        for place, threshold in enumerate(smallest(counted, counts)):
             if threshold is not None:
                 _discard(counted, threshold)
-                if keep_first:
+                if self._keep_first:
                     matrix[:, 0, 0] = first_entry
-            share = rows[place] / (matrix.sum(-1) + 1)
-            rows[place] = share + (share.unsqueeze(1) @ matrix).squeeze(1)
-    return rows
+            share = self.rows[place] / (matrix.sum(-1) + 1)
+            self.rows[place] = share + (share.unsqueeze(1) @ matrix).squeeze(1)
 
 
 def _discard(entries: Tensor, threshold: Tensor) -> None:
-    """Sets each image's entries up to its threshold to zero, in place."""
-    if entries.device.type == "cpu":  # one pass an image; the comparison and product below take three
-        for image, limit in zip(entries, threshold.tolist(), strict=True):
-            functional.threshold(image, limit, 0.0, inplace=True)
-    else:
+    """Sets each image's entries up to its threshold to zero, in place.
+
+    On the CPU in pieces that one thread does in one pass: comparing and multiplying takes three, and
+    waking further threads for so little takes longer than the work.
+    """
+    if entries.device.type != "cpu":
         entries.mul_(entries > threshold.view(-1, 1, 1))
+        return
+    rows = max(1, SERIAL_ENTRIES // entries.shape[2])
+    for image, limit in zip(entries, threshold.tolist(), strict=True):
+        for piece in image.split(rows):
+            functional.threshold(piece, limit, 0.0, inplace=True)
