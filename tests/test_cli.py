@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from command_line import CLASSES, contents, finish, options, process, write_checkpoint, write_pictures
 
@@ -90,6 +92,7 @@ def test_a_set_without_one_usable_image_exits_with_3(checkpoint, tmp_path):
         (["--checkpoint", "nowhere.safetensors"], ["no checkpoint at nowhere.safetensors"]),
         (["--batch-size", "some"], ["batch size is 'some'"]),
         (["--image-size", "big"], ["image size is 'big'"]),
+        (["-t", "random:draw=inf"], ["draw is 'inf'", "whole number"]),
     ],
 )
 def test_a_bad_setting_is_one_clear_line_and_exit_code_2(more, words, pictures, checkpoint, tmp_path):
@@ -283,6 +286,30 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 def test_no_temporary_file_is_left(pictures, checkpoint, tmp_path):
     assert explain(pictures, checkpoint, tmp_path / "run").exit_code == 0
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_refused(pictures, checkpoint, tmp_path):
+    result = explain(pictures, checkpoint, tmp_path / "run", "--device", "cuda")
+    assert result.exit_code == 2
+    assert "torch finds no GPU here" in result.stderr
+
+
+def test_a_run_that_cannot_write_its_pdf_keeps_the_rest_and_says_so(pictures, checkpoint, tmp_path):
+    words = ["run", str(pictures), *options(checkpoint), "-o", str(tmp_path / "run")]
+    code, out, err = finish(process(*words, before="import sys\nsys.modules['weasyprint'] = None"))
+    assert code == 1
+    assert "--no-pdf" in err
+    assert out.splitlines()[-1] == "explained 5 of 5 images"
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+def test_a_name_that_is_not_utf_8_can_be_given(checkpoint, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    write_pictures(Path(folder), 1)
+    code, _, err = finish(process("explain", folder, *options(checkpoint), "-o", str(tmp_path / "run")))
+    assert code == 0, err
+    assert open_run(tmp_path / "run").images["uri"][0].as_py().endswith("caf\\xe9/picture_000.jpg")
 
 
 def test_the_same_command_twice_computes_nothing_twice(pictures, checkpoint, tmp_path):

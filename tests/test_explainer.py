@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -586,3 +586,43 @@ def test_random_maps_follow_the_seed_and_nothing_else_does(
     for image in ids(one):
         assert not np.array_equal(one.map(image, "random"), other.map(image, "random"))
         assert np.array_equal(one.map(image, "raw_attention"), other.map(image, "raw_attention"))
+
+
+def test_an_interrupted_run_goes_on_with_all_that_it_was_asked_for(
+    tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        _stop_at(patch, 4)
+        explain(settings(pictures), tmp_path / "run")
+    run = explain(settings(pictures, techniques=("raw_attention",)), tmp_path / "run")
+    assert [record.key for record in run.techniques] == list(FEW)
+    assert all(f"--technique {name}" in run.manifest.command for name in FEW)
+
+
+def test_a_map_that_is_not_finite_has_failed(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undefined(techniques: Sequence[RawAttention], context: Context) -> Iterator[torch.Tensor]:
+        values = torch.zeros(len(context.image_ids), *context.model.layout.grid)
+        values[0, 0, 0] = torch.nan
+        yield from [values] * len(techniques)
+
+    monkeypatch.setattr(RawAttention, "attribute_all", undefined)
+    run = explain(settings(pictures), tmp_path / "run")
+    assert run.manifest.data.failed == 3  # the first image of each batch of two
+    with pytest.raises(StoreError, match="not finite"):
+        run.map(run.catalogue[0].id, "raw_attention")
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 16)])
+def test_maps_of_another_shape_have_failed_and_the_rest_goes_on(
+    shape: tuple[int, ...],
+    tiny: VisionModel,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RawAttention, "attribute_all", lambda techniques, context: iter([torch.zeros(shape)]))
+    run = explain(settings(pictures, limit=4), tmp_path / "run")
+    assert run.manifest.data.failed == 4
+    assert len(maps(run, "gradient_rollout")) == 4

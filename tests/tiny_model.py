@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.vision_transformer import ParallelScalingBlock
 from torch import Tensor, nn
 
 from vitreport.explanation import ClassNames
@@ -61,6 +62,7 @@ VARIANTS = {
     "eva02": Variant("eva02_tiny_patch14_224", 1, Readout.PATCH_MEAN, (32, 48)),
     "eva02_fused": Variant("eva02_base_patch14_224", 1, Readout.PATCH_MEAN, options={"qkv_fused": True}),
     "dinov3": Variant("vit_small_patch16_dinov3", 5, Readout.PATCH_MEAN, options={"embed_dim": 32}),
+    "parallel": Variant(VIT, 1, Readout.CLASS_TOKEN, options={"block_fn": ParallelScalingBlock}),
     "relative_position": Variant("vit_relpos_small_patch16_224", 0, Readout.PATCH_MEAN, (32, 48)),
 }
 ROTARY = ("rotary_pool", "eva02", "eva02_fused", "dinov3")

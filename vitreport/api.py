@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from vitreport.engines import Engine, LocalEngine, Resources
 from vitreport.settings import RunSettings
 from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
-from vitreport.store.closing import close, join
+from vitreport.store.closing import check_same_run, close
 from vitreport.store.schema import catalogue_table
 
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
@@ -52,9 +53,15 @@ def explain(
     began = time.perf_counter()
     folder = RunFolder(Path(output))
     before = folder.claim()
-    earlier = before.bound["batch size"] if before else None
-    plan = make_plan(settings, earlier, _stage(progress, "hash"))
-    manifest = plan.manifest() if before is None else join(folder, before, plan.manifest())
+    batch_size = None
+    if before is not None:  # what the run was asked for earlier belongs to it
+        batch_size = before.bound["batch size"]
+        techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
+        settings = dataclasses.replace(settings, techniques=tuple(techniques))
+    plan = make_plan(settings, batch_size, _stage(progress, "hash"))
+    manifest = plan.manifest()
+    if before is not None:
+        check_same_run(folder, before, manifest)
     explainer = Explainer(folder, plan)
     work = [shard for shard in plan.shards if not explainer.is_done(shard)]
     if before is not None and before.complete and not work and before.techniques == manifest.techniques:

@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vitreport.errors import SettingsError, UnsupportedModelError, VitReportError
+from vitreport.errors import RenderError, SettingsError, UnsupportedModelError, VitReportError
 
 if TYPE_CHECKING:
     from vitreport.settings import RunSettings
@@ -127,7 +127,11 @@ def _report_options(command: Command) -> Command:
 def run(output: Path, pdf: bool, pdf_images: int, quiet: bool, **options: Any) -> None:
     """Explain IMAGES (files, folders, CSV manifests), then write the report."""
     finished = _explain(output, quiet, options)
-    _report(output, pdf, pdf_images, quiet)
+    try:
+        _report(output, pdf, pdf_images, quiet)
+    except RenderError as error:
+        click.echo(f"vitreport: {error}", err=True)
+        _close(finished, quiet, code=FAILED)
     _close(finished, quiet)
 
 
@@ -219,14 +223,14 @@ def _report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
         click.echo(f"report: {index}" + (f" and {run_folder / 'report.pdf'}" if pdf else ""))
 
 
-def _close(finished: Run, quiet: bool) -> None:
-    """The last line, and the exit code."""
+def _close(finished: Run, quiet: bool, code: int = 0) -> NoReturn:
+    """The last line, and the exit code; `code` is that of a run without failures."""
     data = finished.manifest.data
     explained = data.images - data.quarantined
     if not quiet:
         line = f"explained {explained} of {data.images} images"
         if data.failed:
-            line += f"; {data.failed} maps failed, the report lists them"
+            line += f"; {data.failed} results failed, the report lists them"
         if data.quarantined:
             bad = [row for row in finished.images.to_pylist() if row["status"] == "quarantined"]
             shown = "; ".join(f"{row['uri']} ({row['reason']})" for row in bad[:_QUARANTINED_SHOWN])
@@ -235,7 +239,7 @@ def _close(finished: Run, quiet: bool) -> None:
         click.echo(line)
     if explained == 0:
         sys.exit(NOTHING)
-    sys.exit(FAILED if data.quarantined or data.failed else 0)
+    sys.exit(FAILED if data.quarantined or data.failed else code)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from vitreport.store.schema import images_table, maps_table, observations_table
 from vitreport.techniques.technique import Context, Explainable, Observation, Technique
 
 TOP_K = 5
+_NOT_FINITE = "the map has values that are not finite"
 _DECODERS = min(4, os.cpu_count() or 1)
 _FAILURES: tuple[type[Exception], ...] = (
     *(TechniqueError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
@@ -86,7 +87,7 @@ class Explainer:
                         f"{len(batch)} images at a time do not fit the device's memory; "
                         f"try --batch-size {max(1, self.plan.batch_size // 2)}"
                     ) from error
-                yield Receipt(len(batch), sum(image.reason is not None for image in batch))
+                yield Receipt(len(batch))
         for record, _ in pending:
             self.folder.write_table(technique_part(record, shard), findings.table(record))
         if not self.folder.has(images_part(shard)):
@@ -199,7 +200,7 @@ class Findings:
         try:
             maps = list(kind.attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
-            arrays: list[Any] = [values.float().cpu().numpy() for values in maps]
+            arrays: list[Any] = [_checked(values, len(classes)) for values in maps]
         except torch.OutOfMemoryError:
             raise
         except _FAILURES as failure:
@@ -209,12 +210,15 @@ class Findings:
             for image_id, target, value in zip(context.image_ids, classes, values, strict=True):
                 if not member.class_specific or target is not None:
                     shown = target if member.class_specific else None
-                    row = (image_id, Attribution(member.key, shown, value, error))
+                    wrong = error or (None if np.isfinite(value).all() else _NOT_FINITE)
+                    row = (image_id, Attribution(member.key, shown, value, wrong))
                     self._maps[member.key].append(row)
 
     def _observe(self, context: Context, technique: Observation, classes: Sequence[int | None]) -> None:
         try:
             observed = list(technique.observe(context))
+            if len(observed) != len(classes):
+                raise ValueError(f"it gave rows for {len(observed)} of {len(classes)} images")
         except torch.OutOfMemoryError:
             raise
         except _FAILURES as failure:
@@ -222,6 +226,13 @@ class Findings:
         for image_id, target, rows in zip(context.image_ids, classes, observed, strict=True):
             if not technique.class_specific or target is not None:
                 self._rows[technique.key] += [{"id": image_id, **row} for row in rows]
+
+
+def _checked(values: Tensor, images: int) -> Any:
+    """A technique's maps as numpy float32 ``(images, rows, cols)``."""
+    if values.dim() != 3 or len(values) != images:
+        raise ValueError(f"it gave maps of shape {tuple(values.shape)} for {images} images")
+    return values.float().cpu().numpy()
 
 
 def _describe(failure: Exception) -> str:

@@ -135,16 +135,8 @@ class Attribution:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """One row that an observation technique wrote about one image: named numbers and arrays."""
-
-    technique: str
-    values: Mapping[str, object]
-
-
-@dataclass(frozen=True)
 class Explanation:
-    """All that a run found out about one image.
+    """What a model says of one image; maps and observations are stored by technique.
 
     `reason` is set, and everything after it empty, where the image could not be used.
     """
@@ -154,5 +146,3 @@ class Explanation:
     view: View | None = None
     predictions: tuple[Prediction, ...] = ()
     targets: tuple[Prediction, ...] = ()
-    attributions: tuple[Attribution, ...] = ()
-    observations: tuple[Observation, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from vitreport.errors import SettingsError
 from vitreport.explanation import ImageRef
 from vitreport.images import Catalogue, build_catalogue
+from vitreport.images.file import printable
 from vitreport.model.environment import choose_device, device_name, environment
 from vitreport.model.load import VisionModel, load_model
 from vitreport.model.memory import automatic_batch_size
@@ -74,11 +75,12 @@ class Plan:
     def manifest(self) -> Manifest:
         """The manifest of this run, not complete yet."""
         refs = self.catalogue.refs
+        asked = replace(self.settings, images=tuple(printable(name) for name in self.settings.images))
         return Manifest(
             run_digest=digest(self.bound),
             bound=self.bound,
-            settings=self.settings.to_mapping(),
-            command=self.settings.command(),
+            settings=asked.to_mapping(),
+            command=asked.command(),
             model=_model_record(self.model, self.card),
             data=DataRecord(
                 catalogue_sha256=self.catalogue.sha256,

@@ -13,7 +13,7 @@ from vitreport.errors import StoreError
 def halves(item: int) -> Iterator[Receipt]:
     """Two receipts an item."""
     yield Receipt(item)
-    yield Receipt(0, failed=1)
+    yield Receipt(0)
 
 
 def where(item: str) -> Iterator[Receipt]:
@@ -33,11 +33,11 @@ def test_items_are_done_in_order_in_this_process(tmp_path: Path) -> None:
 
     def worker(item: int) -> Iterator[Receipt]:
         seen.append(item)
-        yield Receipt(item, failed=item // 2)
+        yield Receipt(item)
 
     receipts = list(LocalEngine().map(worker, [3, 1, 2], Resources()))
     assert seen == [3, 1, 2]
-    assert receipts == [Receipt(3, 1), Receipt(1, 0), Receipt(2, 1)]
+    assert receipts == [Receipt(3), Receipt(1), Receipt(2)]
 
 
 def test_receipts_come_while_an_item_is_under_way() -> None:
@@ -70,7 +70,6 @@ def test_a_pool_gives_all_receipts_and_works_elsewhere(tmp_path: Path) -> None:
 def test_every_receipt_of_every_item_comes_from_a_pool() -> None:
     receipts = list(LocalEngine().map(halves, [1, 2, 3], Resources(2)))
     assert sorted(receipt.done for receipt in receipts) == [0, 0, 0, 1, 2, 3]
-    assert sum(receipt.failed for receipt in receipts) == 3
 
 
 @pytest.mark.parametrize("processes", [1, 2])

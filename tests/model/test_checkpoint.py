@@ -162,7 +162,7 @@ def test_the_number_of_classes_and_the_image_size_come_from_the_tensors() -> Non
     assert classes_in(state, "classifier") is None
     assert square_image_size(state, module) is None
     state["pos_embed"] = torch.zeros(1, 36 + module.pos_embed.shape[1] - 16, 24)  # type: ignore[union-attr,operator]
-    assert square_image_size(state, module) == 48
+    assert square_image_size(state, module) == (48, 48)
     state["pos_embed"] = torch.zeros(1, 42, 24)
     assert square_image_size(state, module) is None
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from tiny_model import disturb
 from torch import nn
 
-from vitreport.errors import SettingsError
+from vitreport.errors import SettingsError, UnsupportedModelError
+from vitreport.model.create import from_checkpoint
 from vitreport.model.hub import distance_noticed, hub_is_near
 from vitreport.model.load import load_model
 
@@ -134,7 +135,7 @@ def test_the_hub_out_of_reach_names_the_ways_without_network(
     with pytest.raises(SettingsError) as caught:
         load_model(ARCHITECTURE)
     said = str(caught.value)
-    assert "weights of 'test_vit' cannot be fetched from the model hub" in said
+    assert "weights of 'test_vit' cannot be had from the model hub" in said
     for way in ("--checkpoint FILE", "local-dir:FOLDER", "already in the cache"):
         assert way in said
 
@@ -159,16 +160,38 @@ def test_the_hubs_client_is_told_of_the_distance_only_meanwhile(monkeypatch: pyt
 def test_a_downloaded_hub_folder_is_loaded(tmp_path: Path) -> None:
     timm.models.save_for_hf(_network(num_classes=3), tmp_path, model_config={"label_names": ["x", "y", "z"]})
     model = load_model(f"local-dir:{tmp_path}")
-    assert len(model.classes) == 3
-    assert model.weights == "from the model hub"
+    assert model.classes.names == ("x", "y", "z")
+    assert model.weights == f"the folder {tmp_path.name}"
     pixels = torch.randn(1, 3, *model.input_size)
     with torch.no_grad():
         assert torch.equal(model.module(pixels), _network(num_classes=3)(pixels))
 
 
-def test_a_model_of_one_input_size_says_so_when_given_another() -> None:
-    state = timm.create_model("test_resnet").state_dict()
+def test_a_model_of_one_input_size_says_so_when_given_another(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
     with pytest.raises(SettingsError, match="test_resnet has one input size only"):
-        from vitreport.model.load import _create
+        from_checkpoint("test_resnet", weights, (64, 64))
 
-        _create("test_resnet", dict(state), (64, 64))
+
+@pytest.mark.parametrize("size", [(96, 96), (96, 160)])
+def test_a_checkpoint_is_fitted_to_another_input_size(size: tuple[int, int], tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(_network(num_classes=3).state_dict(), weights)
+    model = load_model(ARCHITECTURE, checkpoint=weights, image_size=size)
+    assert model.input_size == size
+    assert model.layout.grid == (size[0] // 16, size[1] // 16)
+    assert model.module(torch.zeros(1, 3, *size)).shape == (1, 3)
+
+
+def test_a_checkpoint_of_an_oblong_input_needs_its_size(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    oblong = timm.create_model(ARCHITECTURE, img_size=(96, 160), num_classes=3)
+    save_file(oblong.state_dict(), weights)
+    model = load_model(ARCHITECTURE, checkpoint=weights, image_size=(96, 160))
+    assert torch.equal(model.module.pos_embed, oblong.pos_embed)
+
+
+def test_an_architecture_without_attention_is_refused_before_weights_are_asked_for() -> None:
+    with pytest.raises(UnsupportedModelError, match="resnet18 cannot be explained"):
+        load_model("resnet18")

@@ -22,7 +22,8 @@ def _everything(root: Path) -> dict[str, bytes]:
 
 def test_a_place_that_is_missing_or_empty_is_claimed(tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "a" / "b").claim() is None
-    assert (tmp_path / "a" / "b").is_dir()
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a" / "b").mkdir(parents=True)
     assert RunFolder(tmp_path / "a" / "b").claim() is None
 
 
@@ -159,7 +160,7 @@ def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("hello")
     (tmp_path / "empty.parquet").write_bytes(b"")
     for name in ("half", "text", "empty", "nowhere"):
-        with pytest.raises(StoreError, match=rf"cannot read .*{name}\.parquet"):
+        with pytest.raises(StoreError, match=rf"{name}\.parquet"):
             folder.read_table(f"{name}.parquet")
 
 

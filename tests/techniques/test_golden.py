@@ -16,7 +16,7 @@ from vitreport.model.load import VisionModel
 from vitreport.model.trace import Trace, traced
 from vitreport.settings import TechniqueSpec
 from vitreport.techniques.attention.qkv import pattern_scores
-from vitreport.techniques.attention.rollout import AttentionRollout, roll_out
+from vitreport.techniques.attention.rollout import AttentionRollout, Walk
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
 from vitreport.techniques.technique import TECHNIQUES, Context, Technique
 
@@ -176,5 +176,8 @@ def test_every_row_of_the_public_rollout_matrix_is_reached(fusion: str, ratio: f
     for token in range(10):
         readout = torch.eye(10)[token][None]
         matrices = kind.matrices(trace, "mean" if fusion == "gradient" else fusion)
-        (row,) = roll_out(matrices, readout, [ratio], first_column=0, keep_first=kind.keep_first)
+        walk = Walk(readout, [ratio], first_column=0, keep_first=kind.keep_first)
+        for matrix in matrices:
+            walk.through(matrix)
+        (row,) = walk.rows
         assert np.abs(row[0].numpy() - expected[token]).max() <= 1e-6 * expected.max()

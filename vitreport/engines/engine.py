@@ -15,11 +15,9 @@ class Receipt:
 
     Attributes:
         done: units (images) finished since the last receipt.
-        failed: of these, how many could not be used.
     """
 
     done: int
-    failed: int = 0
 
 
 Worker = Callable[[Item], Iterable[Receipt]]

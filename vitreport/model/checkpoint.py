@@ -72,6 +72,12 @@ def _strip(state: State) -> State:
     return state
 
 
+def fits(module: nn.Module, state: State) -> bool:
+    """True where `state` has every tensor of `module`, in its shape, and no other."""
+    own = module.state_dict()
+    return own.keys() == state.keys() and all(own[name].shape == state[name].shape for name in own)
+
+
 def load_into(module: nn.Module, state: State, where: str) -> None:
     """Loads every tensor of `state` into `module`, strictly.
 
@@ -110,8 +116,8 @@ def classes_in(state: State, classifier: str) -> int | None:
     return None if weight is None else int(weight.shape[0])
 
 
-def square_image_size(state: State, module: nn.Module) -> int | None:
-    """Side of the square input that a checkpoint's position embedding was trained for.
+def square_image_size(state: State, module: nn.Module) -> tuple[int, int] | None:
+    """(height, width) in pixels of the square input that a checkpoint's position embedding was trained for.
 
     None where it is that of `module`, or cannot be told.
     """
@@ -121,8 +127,11 @@ def square_image_size(state: State, module: nn.Module) -> int | None:
     embed = module.patch_embed
     prefix = own.shape[1] - int(embed.num_patches)  # type: ignore[arg-type,union-attr]
     side = math.isqrt(max(given.shape[1] - prefix, 0))
-    fits = side > 0 and side * side + prefix == given.shape[1]
-    return side * int(embed.patch_size[0]) if fits else None  # type: ignore[index,union-attr]
+    square = side > 0 and side * side + prefix == given.shape[1]
+    if not square:
+        return None
+    height, width = embed.patch_size  # type: ignore[misc,union-attr]
+    return side * int(height), side * int(width)
 
 
 def tensors_sha256(module: nn.Module) -> str:

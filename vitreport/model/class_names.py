@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,19 @@ _SIDECARS = (
 )
 
 
-def class_names(num_classes: int, labels: Path | None, checkpoint: Path | None) -> ClassNames:
+def class_names(
+    num_classes: int,
+    labels: Path | None,
+    checkpoint: Path | None,
+    config: Mapping[str, Any] | None = None,
+) -> ClassNames:
     """Finds the names of a model's classes.
 
     Args:
         num_classes: classes of the model.
         labels: file that the user named, or None.
         checkpoint: weights file, whose neighbours may hold names, or None.
+        config: of weights from a hub or a downloaded folder, which may hold names.
 
     Raises:
         SettingsError: the user's file cannot be read or has another number of names.
@@ -45,6 +52,9 @@ def class_names(num_classes: int, labels: Path | None, checkpoint: Path | None) 
             names = _read(sidecar) if sidecar.is_file() else None
             if names is not None and len(names) == num_classes:
                 return _describe(names, f"the file {sidecar.name} beside the checkpoint")
+    names = _from_json(dict(config)) if config else None
+    if names is not None and len(names) == num_classes:
+        return _describe(names, "the model's own config")
     return _imagenet(num_classes) or ClassNames(
         tuple(f"class {index}" for index in range(num_classes)), origin="numbered, since no names were given"
     )

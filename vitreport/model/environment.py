@@ -8,13 +8,21 @@ from typing import Any
 
 import torch
 
+from vitreport.errors import SettingsError
+
 _PACKAGES = ("vitreport", "torch", "timm", "numpy", "pillow", "pyarrow")
 
 
 def choose_device(wanted: str) -> str:
-    """Resolves ``auto``; returns ``cpu`` or ``cuda``."""
+    """Resolves ``auto``; returns ``cpu`` or ``cuda``.
+
+    Raises:
+        SettingsError: CUDA is asked for, and there is none.
+    """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device is 'cuda', but torch finds no GPU here; 'vitreport doctor' looks further")
     return wanted
 
 

@@ -1,8 +1,8 @@
 """Which attention modules can be tapped, and how to read queries, keys and values from each family.
 
 timm's families differ in how they project: one fused linear layer, the same with its bias added apart
-(BEiT, EVA), or three layers. What is common to all is ``attn_drop``, through which the unfused
-attention passes after its softmax.
+(BEiT, EVA), one shared with the MLP (parallel blocks), or three layers. What is common to all is
+``attn_drop``, through which the unfused attention passes after its softmax.
 """
 
 from __future__ import annotations
@@ -74,6 +74,10 @@ def tap_projections(attention: nn.Module, keep: Keep) -> list[torch.utils.hooks.
         give(*split.unbind(0))
 
     fused = getattr(attention, "qkv", None)
+    joined = getattr(attention, "in_proj", None)
+    if fused is None and joined is not None:  # a parallel block: the MLP's input, then q, k and v
+        width = 3 * heads * int(attention.head_dim)  # type: ignore[arg-type]
+        return [joined.register_forward_hook(lambda _module, _inputs, out: from_fused(out[..., -width:]))]
     if fused is not None and getattr(attention, "q_bias", None) is None:
         return [fused.register_forward_hook(lambda _module, _inputs, output: from_fused(output))]
     if fused is not None:
@@ -84,6 +88,9 @@ def tap_projections(attention: nn.Module, keep: Keep) -> list[torch.utils.hooks.
 
         return [attention.register_forward_pre_hook(from_input)]
 
+    apart = [getattr(attention, name, None) for name in ("q_proj", "k_proj", "v_proj")]
+    if any(part is None for part in apart):
+        raise UnsupportedModelError(f"the queries and keys of {type(attention).__name__} cannot be read")
     parts: dict[str, Tensor] = {}
 
     def collect(name: str, output: Tensor) -> None:

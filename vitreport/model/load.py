@@ -8,28 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from timm.data import resolve_data_config
 from torch import nn
 
-from vitreport.errors import SettingsError, UnsupportedModelError, did_you_mean
+from vitreport.errors import UnsupportedModelError
 from vitreport.explanation import ClassNames
-from vitreport.model.checkpoint import (
-    State,
-    classes_in,
-    load_into,
-    read_checkpoint,
-    square_image_size,
-    tensors_sha256,
-)
+from vitreport.model.checkpoint import tensors_sha256
 from vitreport.model.class_names import class_names
-from vitreport.model.hub import distance_noticed
+from vitreport.model.create import LOCAL, from_checkpoint, from_hub, own_size
 from vitreport.model.layout import TokenLayout, layout_of
 from vitreport.model.preparation import Preparation
 from vitreport.model.probe import probe
-
-_HUB_PREFIXES = ("hf-hub:", "hf_hub:", "local-dir:", "timm/")
 
 
 @dataclass(frozen=True)
@@ -98,18 +88,15 @@ def load_model(
         SettingsError: unknown name, weights that cannot be had or do not fit, class names that do not fit.
         UnsupportedModelError: the attention of this model cannot be read.
     """
-    state = read_checkpoint(checkpoint) if checkpoint else None
-    module = _create(name, state, image_size)
-    if checkpoint and state is not None:
-        load_into(module, state, str(checkpoint))
+    module = from_checkpoint(name, checkpoint, image_size) if checkpoint else from_hub(name, image_size)
     cfg: dict[str, Any] = {} if checkpoint else vars(module)["pretrained_cfg"]
     tag = cfg.get("tag")
     return as_vision_model(
         module.to(device),
         name=f"{name}.{tag}" if tag and "." not in name else name,
-        names=lambda classes: class_names(classes, labels, checkpoint),
+        names=lambda classes: class_names(classes, labels, checkpoint, cfg),
         image_size=image_size,
-        weights=checkpoint.name if checkpoint else "from the model hub",
+        weights=_origin(name, checkpoint),
         weights_sha256=_file_sha256(checkpoint) if checkpoint else None,
         licence=cfg.get("license"),
     )
@@ -146,7 +133,7 @@ def as_vision_model(
             f"{name} has no classifier (num_classes is 0), so there is no class to explain; "
             "give a checkpoint of a classifier"
         )
-    size = image_size or _own_size(module)
+    size = image_size or own_size(module)
     layout = layout_of(module, size)
     shown = probe(module, layout, size)
     return VisionModel(
@@ -163,68 +150,12 @@ def as_vision_model(
     )
 
 
-def _create(name: str, state: State | None, image_size: tuple[int, int] | None) -> nn.Module:
-    if not name.startswith(_HUB_PREFIXES):
-        _check_name(name)
-    options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    if state is None:
-        return _fetch(name, options)
-    module = _build(name, options)
-    classifier = module.pretrained_cfg.get("classifier") or "head"  # type: ignore[operator,union-attr]
-    first = classifier if isinstance(classifier, str) else classifier[0]
-    classes = classes_in(state, first)
-    if classes is not None and classes != getattr(module, "num_classes", None):
-        options["num_classes"] = classes
-    side = square_image_size(state, module) if image_size is None else None
-    if side is not None:
-        options["img_size"] = side
-    return _build(name, options) if "num_classes" in options or side is not None else module
-
-
-def _check_name(name: str) -> None:
-    known = timm.list_models()
-    if name.partition(".")[0] not in known:
-        raise SettingsError(
-            f"timm {timm.__version__} has no model '{name}'{did_you_mean(name, known) or ';'} "
-            "a timm name goes with --model, for example deit_tiny_patch16_224"
-        )
-    tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-    if "." in name and name not in tagged:
-        raise SettingsError(
-            f"timm has no weights '{name}'{did_you_mean(name, tagged) or ';'} "
-            f"known: {', '.join(tagged) or 'none, give a --checkpoint'}"
-        )
-
-
-def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
-    try:
-        return timm.create_model(name, pretrained=pretrained, **options)  # type: ignore[no-any-return]
-    except TypeError as error:
-        if "img_size" in options and "img_size" in str(error):
-            raise SettingsError(f"{name} has one input size only; leave --image-size out") from error
-        raise
-
-
-def _fetch(name: str, options: dict[str, Any]) -> nn.Module:
-    try:
-        with distance_noticed():
-            return _build(name, options, pretrained=True)
-    except SettingsError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SettingsError(
-            f"the weights of '{name}' cannot be fetched from the model hub ({reason}); "
-            "without network: --checkpoint FILE takes a safetensors or torch file, "
-            "--model local-dir:FOLDER a downloaded hub folder, and weights already in the cache are found"
-        ) from error
-
-
-def _own_size(module: nn.Module) -> tuple[int, int]:
-    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
-    if size is None:
-        size = resolve_data_config({}, model=module)["input_size"][1:]
-    return int(size[0]), int(size[1])
+def _origin(name: str, checkpoint: Path | None) -> str:
+    if checkpoint is not None:
+        return checkpoint.name
+    if name.startswith(LOCAL):
+        return f"the folder {Path(name.removeprefix(LOCAL)).name}"
+    return "the model hub"
 
 
 def _file_sha256(path: Path) -> str:

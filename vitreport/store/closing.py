@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Callable
 
 from vitreport.errors import StoreError
-from vitreport.settings import RunSettings
 from vitreport.store import folder as paths
 from vitreport.store.folder import RunFolder
 from vitreport.store.manifest import Manifest
 
 
-def join(folder: RunFolder, before: Manifest, now: Manifest) -> Manifest:
-    """The manifest of a run that goes on, with the techniques of both.
+def check_same_run(folder: RunFolder, before: Manifest, now: Manifest) -> None:
+    """Makes sure that work goes into the run that it belongs to.
 
     Raises:
         StoreError: the run that is there is another one; the message says what differs.
@@ -24,16 +23,6 @@ def join(folder: RunFolder, before: Manifest, now: Manifest) -> Manifest:
             f"{folder.root} holds another run: the {' and the '.join(differing)} "
             f"{'differs' if len(differing) == 1 else 'differ'}; nothing was touched; choose another -o"
         )
-    known = {record.key: record for record in before.techniques}
-    known |= {record.key: record for record in now.techniques}
-    asked = dict.fromkeys([*before.settings["techniques"], *now.settings["techniques"]])
-    settings = RunSettings.from_mapping({**now.settings, "techniques": list(asked)})
-    return dataclasses.replace(
-        now,
-        techniques=tuple(known.values()),
-        settings=settings.to_mapping(),
-        command=settings.command(),
-    )
 
 
 def close(

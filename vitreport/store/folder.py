@@ -46,7 +46,7 @@ class RunFolder:
     root: Path
 
     def claim(self) -> Manifest | None:
-        """Makes sure that the folder is ours to write in; creates it where it is missing.
+        """Makes sure that the folder is ours to write in; it is made with the first file.
 
         Returns:
             The manifest of the run whose results are already there, or None.
@@ -59,11 +59,14 @@ class RunFolder:
         if (self.root / MANIFEST).is_file():
             before = self.manifest()
             return before if self.has_results() else None
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            strangers = sorted(p.name for p in self.root.iterdir() if p.name != f".{MANIFEST}.writing")
-        except OSError as error:
-            raise StoreError(f"cannot write to {self.root}: {error.strerror}; choose another -o") from error
+        nearest = next(place for place in (self.root, *self.root.absolute().parents) if place.exists())
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise StoreError(f"cannot write to {nearest}; choose another -o")
+        strangers = sorted(
+            path.name
+            for path in (self.root.iterdir() if self.root.exists() else ())
+            if path.name != f".{MANIFEST}.writing"
+        )
         if strangers:
             raise StoreError(
                 f"{self.root} holds something else ({strangers[0]}{', …' if len(strangers) > 1 else ''}); "
@@ -137,8 +140,14 @@ class RunFolder:
         """
         try:
             return pq.read_table(self.root / path, columns=columns, partitioning=None)
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.root / path} is missing; run the same 'vitreport explain' command again"
+            ) from None
         except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"cannot read {self.root / path}: {error}") from error
+            raise StoreError(
+                f"{self.root / path} is damaged; delete it and run the same 'vitreport explain' command again"
+            ) from error
 
     def sha256(self, path: str) -> str:
         """SHA-256 of the file at `path`, hex."""

@@ -257,7 +257,8 @@ class ParameterCheck:
                 hint = did_you_mean(str(value), self.choices)
                 raise SettingsError(f"{where} is '{value}'{hint or ';'} allowed: {', '.join(self.choices)}")
             return value
-        if isinstance(value, str | bool) or (self.whole and value != int(value)):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, str | bool) or (self.whole and not whole):
             kind = "whole number" if self.whole else "number"
             raise SettingsError(f"{where} is '{value}'; it must be a {kind} {self._range()}")
         low = value != value or (self.low is not None and value < self.low)  # what is no number is too low

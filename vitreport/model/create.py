@@ -1,0 +1,141 @@
+"""Building a timm network: its weights from a checkpoint, or from the model hub."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from vitreport.errors import SettingsError, UnsupportedModelError, did_you_mean
+from vitreport.model.checkpoint import (
+    State,
+    classes_in,
+    fits,
+    load_into,
+    read_checkpoint,
+    square_image_size,
+)
+from vitreport.model.families import attention_modules
+from vitreport.model.hub import distance_noticed
+
+LOCAL = "local-dir:"
+_HUBS = (LOCAL, "hf-hub:", "hf_hub:", "timm/")
+
+
+def from_checkpoint(name: str, checkpoint: Path, image_size: tuple[int, int] | None) -> nn.Module:
+    """Builds `name` with the weights of a file.
+
+    The number of classes and the input size are those of the checkpoint; where `image_size` is another
+    one, the model is fitted to it after loading, its position embedding interpolated.
+
+    Raises:
+        SettingsError: the name is unknown, or the weights cannot be read or do not fit.
+    """
+    _check_name(name)
+    state = read_checkpoint(checkpoint)
+    module = _sized_like(name, state, image_size)
+    load_into(module, state, str(checkpoint))
+    if image_size is not None and image_size != own_size(module):
+        if not hasattr(module, "set_input_size"):
+            raise SettingsError(f"{name} has one input size only; leave --image-size out")
+        module.set_input_size(img_size=image_size)  # type: ignore[operator]
+    return module
+
+
+def from_hub(name: str, image_size: tuple[int, int] | None) -> nn.Module:
+    """Builds `name` with the weights of the model hub, of its cache, or of a downloaded folder.
+
+    Raises:
+        SettingsError: the name is unknown, or the weights cannot be had.
+        UnsupportedModelError: the architecture cannot be explained; nothing was fetched.
+    """
+    _check_name(name)
+    options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+    if not name.startswith(_HUBS):
+        _check_architecture(name)
+    try:
+        with distance_noticed():
+            return _build(name, options, pretrained=True)
+    except SettingsError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise SettingsError(
+            f"the weights of '{name}' are refused: they hold pickled objects beside tensors, and unpickling "
+            "runs code; use safetensors"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"the weights of '{name}' cannot be had from the model hub ({reason}); "
+            "without network: --checkpoint FILE takes a safetensors or torch file, "
+            "--model local-dir:FOLDER a downloaded hub folder, and weights already in the cache are found"
+        ) from error
+
+
+def own_size(module: nn.Module) -> tuple[int, int]:
+    """(height, width) in pixels of the input that a model is built for."""
+    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    if size is None:
+        size = timm.data.resolve_data_config({}, model=module)["input_size"][1:]
+    return int(size[0]), int(size[1])
+
+
+def _sized_like(name: str, state: State, image_size: tuple[int, int] | None) -> nn.Module:
+    """The network, without weights yet, with the classes and the input size of a checkpoint."""
+    plain = _build(name, {})
+    classifier = vars(plain)["pretrained_cfg"].get("classifier") or "head"
+    classes = classes_in(state, classifier if isinstance(classifier, str) else classifier[0])
+    options: dict[str, Any] = {}
+    if classes is not None and classes != getattr(plain, "num_classes", None):
+        options["num_classes"] = classes
+        plain = _build(name, options)
+    for size in (image_size, square_image_size(state, plain)):
+        if size is not None and not fits(plain, state):
+            sized = _build(name, {**options, "img_size": size})
+            if fits(sized, state):
+                return sized
+    return plain
+
+
+def _check_name(name: str) -> None:
+    if name.startswith(_HUBS):
+        return
+    known = timm.list_models()
+    architecture = name.partition(".")[0]
+    if architecture not in known:
+        raise SettingsError(
+            f"timm {timm.__version__} has no model '{name}'{did_you_mean(name, known) or ';'} "
+            "a timm name goes with --model, for example deit_tiny_patch16_224"
+        )
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if "." in name and name not in tagged:
+        raise SettingsError(
+            f"timm has no weights '{name}'{did_you_mean(name, tagged) or ';'} "
+            f"known: {', '.join(tagged) or 'none, give a --checkpoint'}"
+        )
+
+
+def _check_architecture(name: str) -> None:
+    """Refuses before weights are fetched what can be refused by its structure."""
+    with torch.device("meta"):
+        try:
+            module = timm.create_model(name, pretrained=False)
+        except (RuntimeError, NotImplementedError):  # not every architecture can be built without storage
+            return
+    try:
+        attention_modules(module)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{name} cannot be explained: {error}") from error
+
+
+def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)  # type: ignore[no-any-return]
+    except TypeError as error:
+        if "img_size" in options and "img_size" in str(error):
+            raise SettingsError(f"{name} has one input size only; leave --image-size out") from error
+        raise
