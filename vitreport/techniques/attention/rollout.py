@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
 from vitreport.model.trace import Need, Trace
 from vitreport.settings import Parameter
@@ -163,28 +163,29 @@ class Walk:
 
     def through(self, matrix: Tensor) -> None:
         """Goes through one block: fused ``(batch, tokens, tokens)``, not negative; it is written to."""
-        counted = matrix[:, :, self._first_column :]
-        first_entry = matrix[:, 0, 0].clone()
+        first = self._first_column
+        counted = matrix[:, :, first:]
+        spared, corner = matrix[:, :, :first].clone(), matrix[:, 0, 0].clone()
         counts = [int(ratio * counted[0].numel()) for ratio in self._ratios]
         for place, threshold in enumerate(smallest(counted, counts)):
             if threshold is not None:
-                _discard(counted, threshold)
+                _discard(matrix, threshold)
+                matrix[:, :, :first] = spared
                 if self._keep_first:
-                    matrix[:, 0, 0] = first_entry
+                    matrix[:, 0, 0] = corner
             share = self.rows[place] / (matrix.sum(-1) + 1)
             self.rows[place] = share + (share.unsqueeze(1) @ matrix).squeeze(1)
 
 
-def _discard(entries: Tensor, threshold: Tensor) -> None:
+def _discard(matrix: Tensor, threshold: Tensor) -> None:
     """Sets each image's entries up to its threshold to zero, in place.
 
     On the CPU in pieces that one thread does in one pass: comparing and multiplying takes three, and
     waking further threads for so little takes longer than the work.
     """
-    if entries.device.type != "cpu":
-        entries.mul_(entries > threshold.view(-1, 1, 1))
+    if matrix.device.type != "cpu":
+        matrix.mul_(matrix > threshold.view(-1, 1, 1))
         return
-    rows = max(1, SERIAL_ENTRIES // entries.shape[2])
-    for image, limit in zip(entries, threshold.tolist(), strict=True):
-        for piece in image.split(rows):
-            functional.threshold(piece, limit, 0.0, inplace=True)
+    for image, limit in zip(matrix.flatten(1), threshold.tolist(), strict=True):
+        for piece in image.split(SERIAL_ENTRIES):
+            torch.threshold_(piece, limit, 0.0)
