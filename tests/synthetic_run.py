@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -86,19 +87,33 @@ def write_run(
     labelled: bool = True,
     seed: int = 0,
     failing: tuple[str, ...] = (),
+    untargeted: int = 0,
 ) -> Path:
-    """Writes a complete run; the last `quarantined` images are unusable, `failing` observations failed."""
+    """Writes a complete run.
+
+    Args:
+        root: the run folder.
+        images: how many there are.
+        quarantined: how many of them, the last ones, are unusable.
+        targets: the explained classes of every image.
+        uris: of the first images.
+        labelled: whether images have labels.
+        seed: of all values.
+        failing: techniques that failed on every image.
+        untargeted: how many images, the first ones, have no label and therefore no explained class.
+    """
     rng = np.random.default_rng(seed)
     refs = []
     for number in range(images):
         sha256 = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
         uri = uris[number] if number < len(uris) else f"photos/picture_{number:03d}.jpg"
-        label = int(rng.integers(len(CLASSES))) if labelled else None
+        label = int(rng.integers(len(CLASSES))) if labelled and number >= untargeted else None
         refs.append(
             ImageRef(sha256[:16], uri, sha256, 1000 + number, label, "indoor" if number % 2 else "outdoor")
         )
     refs.sort(key=lambda ref: ref.id)
     refs = [ImageRef(**{**ref.__dict__, "shard": number // SHARD_SIZE}) for number, ref in enumerate(refs)]
+    explained = {ref.id: targets if ref.label is not None or not untargeted else () for ref in refs}
     bad = {ref.id for ref in refs[images - quarantined :]}
     records = techniques()
     folder = RunFolder(root)
@@ -111,14 +126,14 @@ def write_run(
         explanations = [
             Explanation(ref, reason="the file is truncated")
             if ref.id in bad
-            else _explanation(ref, targets, rng)
+            else _explanation(ref, explained[ref.id], rng)
             for ref in members
         ]
         tables = {paths.images_part(shard): images_table(explanations)}
         usable = [ref for ref in members if ref.id not in bad]
         for record in records:
             tables[paths.technique_part(record, shard)] = _technique_table(
-                record, usable, targets, rng, failing
+                record, usable, explained, rng, failing
             )
         for path, table in tables.items():
             folder.write_table(path, table)
@@ -159,7 +174,7 @@ def write_run(
             catalogue_sha256="ef" * 32,
             images=images,
             shards=shards,
-            labelled=images if labelled else 0,
+            labelled=images - untargeted if labelled else 0,
             quarantined=quarantined,
             notices=("the column 'label' of photos.csv holds no class of this model; it is used as a group",),
         ),
@@ -205,19 +220,25 @@ def _blob(rng: np.random.Generator) -> FloatArray:
 def _technique_table(
     record: TechniqueRecord,
     refs: list[ImageRef],
-    targets: tuple[int, ...],
+    targets: Mapping[str, tuple[int, ...]],
     rng: np.random.Generator,
     failing: tuple[str, ...],
 ) -> pa.Table:
-    if record.name in failing:
+    if record.name in failing and record.kind == "observation":
         return observations_table([{"id": ref.id, "error": FAILURE} for ref in refs], record.columns)
     if record.name == "class_attention":
         return observations_table(class_attention_rows(refs, rng), record.columns)
     if record.name == "qkv":
-        return observations_table(qkv_rows(refs, targets[0], rng), record.columns)
+        chosen = [ref for ref in refs if targets[ref.id]]
+        first = next((targets[ref.id][0] for ref in chosen), 0)
+        return observations_table(qkv_rows(chosen, first, rng), record.columns)
     rows = []
     for ref in refs:
-        for target in targets if record.class_specific else (None,):
+        for target in targets[ref.id] if record.class_specific else (None,):
+            if record.name in failing:
+                nothing = np.zeros((0, 0), np.float32)
+                rows.append((ref.id, Attribution(record.key, target, nothing, FAILURE)))
+                continue
             values = _blob(rng) - (_blob(rng) if record.signed else 0)
             rows.append((ref.id, Attribution(record.key, target, np.float32(values))))
     return maps_table(rows)

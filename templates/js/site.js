@@ -55,6 +55,14 @@
     return row;
   };
 
+  const emptyRow = () => {
+    const row = document.createElement("tr"), only = cell("td", "No image fits.", "none");
+    const heads = [...document.querySelectorAll("table.images thead th")];
+    only.colSpan = heads.filter((head) => head.offsetParent).length; // one more would make a column of its own
+    row.append(only);
+    return row;
+  };
+
   const startTable = (tools, images) => {
     const body = document.querySelector("table.images tbody");
     const heads = [...document.querySelectorAll("th[data-sort]")];
@@ -69,7 +77,7 @@
 
     const draw = () => {
       const shown = found.slice(first, first + size);
-      body.replaceChildren(...shown.map((at) => rowOf(images[at])));
+      body.replaceChildren(...(shown.length ? shown.map((at) => rowOf(images[at])) : [emptyRow()]));
       byId("back").disabled = first === 0;
       byId("on").disabled = first + size >= found.length;
       byId("pager").hidden = found.length <= size;
@@ -105,6 +113,16 @@
       first += by;
       draw();
       byId("images").scrollIntoView();
+      const [pressed, other] = by < 0 ? ["back", "on"] : ["on", "back"];
+      if (byId(pressed).disabled) byId(other).focus({ preventScroll: true }); // a disabled button loses the focus
+    };
+
+    const seek = (event) => {
+      const typing = event.target.closest("input, textarea, select");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      byId("find").focus();
+      byId("find").select();
     };
 
     for (const head of heads) {
@@ -113,6 +131,7 @@
       button.addEventListener("click", () => sort(head));
       head.replaceChildren(button);
     }
+    document.addEventListener("keydown", seek);
     byId("find").addEventListener("input", filter);
     byId("show").addEventListener("change", filter);
     byId("back").addEventListener("click", () => turn(-size));

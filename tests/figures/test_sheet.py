@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from vitreport.figures.scale import Scale
-from vitreport.figures.sheet import WIDTH, Tile, contact_sheet
+from vitreport.figures.sheet import _TITLES, WIDTH, Tile, _fit, contact_sheet
 
 
 def photo(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
@@ -55,6 +55,15 @@ def test_equal_sheets_have_equal_bytes() -> None:
 def test_maps_that_cannot_be_drawn_leave_a_blank_tile() -> None:
     for values in ([[1, 1]], [[0, np.nan]], np.zeros((0, 0))):
         assert pixels(contact_sheet(photo(), [tile(values)], 2)).size
+
+
+def test_a_title_that_is_too_wide_is_set_smaller_before_it_is_cut() -> None:
+    title = "Rollout, max, discard 0.95"
+    for width, cut in ((391, False), (310, False), (256, False), (120, True)):
+        line, font = _fit(title, _TITLES, True, width)
+        assert font.getlength(line) <= width
+        assert line.endswith("…") is cut
+    assert _fit(title, _TITLES, True, 391)[1].size > _fit(title, _TITLES, True, 256)[1].size
 
 
 def test_titles_of_any_length_and_script_fit() -> None:

@@ -8,6 +8,11 @@ from typing import Any
 
 import pypdf
 
+from vitreport.report.pdf import write_pdf
+from vitreport.report.reading import index_page
+from vitreport.report.scale_reading import dataset_scales
+from vitreport.store import Run
+
 HOSTILE = (
     "photos/cat 😀 家.jpg",
     "photos/\u202egpj.exe עברית العربية.jpg",
@@ -24,6 +29,12 @@ CHAPTERS = [
     "Techniques",
     "Image sheets",
 ]
+
+
+def drawn(run: Run, **given: Any) -> bytes:
+    """The PDF of a run."""
+    scales = dataset_scales(run)
+    return write_pdf(run, index_page(run, scales), scales, **given)
 
 
 class Document:

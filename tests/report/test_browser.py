@@ -77,6 +77,30 @@ def test_the_table_pages_through_all_images(page: Any, root: Path) -> None:
     assert page.is_disabled("#on")
 
 
+def test_the_focus_stays_on_the_pager_at_both_ends(page: Any, root: Path) -> None:
+    open_index(page, root)
+    focused = "document.activeElement.id"
+    for button, other in (("#on", "back"), ("#back", "on")):
+        page.focus(button)
+        page.keyboard.press("Enter")
+        assert page.evaluate(focused) == button[1:]
+        page.keyboard.press("Enter")
+        assert page.is_disabled(button)
+        assert page.evaluate(focused) == other
+
+
+def test_a_slash_leads_to_the_search_box_but_not_while_typing(page: Any, root: Path) -> None:
+    open_index(page, root)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "find"
+    assert page.input_value("#find") == ""
+    page.keyboard.type("a/b")
+    assert page.input_value("#find") == "a/b"
+    page.focus("#show")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "show"
+
+
 def test_the_script_draws_the_same_rows_as_the_page_has(page: Any, root: Path, browser: Any) -> None:
     open_index(page, root)
     drawn = page.inner_html("table.images tbody")
@@ -99,6 +123,9 @@ def test_the_table_filters(page: Any, root: Path) -> None:
     assert page.inner_text("#count") == "1 image"
     page.fill("#find", "picture_012 indoor")
     assert names(page) == []
+    assert page.inner_text("table.images tbody") == "No image fits."
+    shown = [head.is_visible() for head in page.locator("table.images thead th").all()].count(True)
+    assert page.get_attribute("td.none", "colspan") == str(shown)
     page.fill("#find", "")
     page.select_option("#show", "quarantined")
     assert len(names(page)) == 3
@@ -147,6 +174,23 @@ def test_a_picture_lies_exactly_over_its_photo(page: Any, root: Path) -> None:
     for stack in page.locator(".technique .stack").all()[:6]:
         photo, layer = stack.locator("img.photo").bounding_box(), stack.locator("img.own").bounding_box()
         assert photo == pytest.approx(layer, abs=0.5)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(390, 3), (1280, 5)])
+def test_a_long_file_name_pushes_no_column_out_of_view(
+    browser: Any, tmp_path: Path, width: int, columns: int
+) -> None:
+    root = write_run(tmp_path / "run", 3, uris=("photos/" + "x" * 200 + ".jpg",))
+    build_report(root, pdf=False, processes=1)
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    open_index(page, root)
+    heads = [head.bounding_box() for head in page.locator("table.images thead th:not(.thumb)").all()]
+    shown = [box for box in heads if box is not None]
+    assert len(shown) >= columns
+    assert all(box["x"] + box["width"] <= width for box in shown)
+    assert all(box["width"] >= 70 for box in shown)
+    context.close()
 
 
 def test_without_scripts_everything_is_readable(browser: Any, root: Path) -> None:

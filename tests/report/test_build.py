@@ -14,7 +14,8 @@ from vitreport.errors import RenderError, StoreError
 from vitreport.report.build import build_report
 from vitreport.report.html import SitePages
 from vitreport.report.image_data import table_scripts
-from vitreport.report.reading import dataset_scales, index_page
+from vitreport.report.reading import index_page
+from vitreport.report.scale_reading import dataset_scales
 from vitreport.report.site_record import SiteRecord, read_record
 from vitreport.store import RunFolder, open_run
 from vitreport.store.folder import MANIFEST

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pdf_reading import CHAPTERS, HOSTILE, Document
-from synthetic_run import write_run
+from pdf_reading import CHAPTERS, HOSTILE, Document, drawn
+from synthetic_run import FAILURE, write_run
 
 from vitreport.errors import SettingsError, StoreError
-from vitreport.report.pdf import write_pdf
 from vitreport.store import Run, open_run
 
 
@@ -23,13 +22,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def document(run: Run) -> Document:
-    return Document(write_pdf(run))
+    return Document(drawn(run))
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Document:
     run = open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 5, uris=HOSTILE, quarantined=0))
-    return Document(write_pdf(run))
+    return Document(drawn(run))
 
 
 def test_the_first_page_has_the_verdict_the_caveats_and_the_contents(document: Document) -> None:
@@ -46,7 +45,7 @@ def test_the_first_page_has_the_verdict_the_caveats_and_the_contents(document: D
 
 
 def test_a_run_without_labels_claims_no_accuracy(tmp_path: Path) -> None:
-    document = Document(write_pdf(open_run(write_run(tmp_path / "run", 2, quarantined=0, labelled=False))))
+    document = Document(drawn(open_run(write_run(tmp_path / "run", 2, quarantined=0, labelled=False))))
     assert "carry no labels" in document.words
     assert "differ from the label" not in document.words
     assert "no label" in document.words
@@ -99,7 +98,7 @@ def test_a_skipped_technique_gives_its_reason(tmp_path: Path) -> None:
     manifest = json.loads((root / "manifest.json").read_text())
     manifest["techniques"][0]["skipped"] = "this model has no token to read out"
     (root / "manifest.json").write_text(json.dumps(manifest))
-    document = Document(write_pdf(open_run(root)))
+    document = Document(drawn(open_run(root)))
     assert "Did not run: this model has no token to read out" in document.words
     assert "1 technique did not run on this model" in document.words
 
@@ -118,7 +117,7 @@ def test_every_explained_image_has_a_sheet_in_the_order_of_file_names(document: 
 
 
 def test_the_cap_is_stated_and_kept(run: Run) -> None:
-    document = Document(write_pdf(run, image_cap=2))
+    document = Document(drawn(run, image_cap=2))
     assert "2 of 5 images have a sheet; the HTML report has all." in document.words
     assert document.tags().count("/Figure") == 2
     uncapped = [row for row in run.images.to_pylist() if row["status"] == "explained"][2:]
@@ -126,17 +125,32 @@ def test_the_cap_is_stated_and_kept(run: Run) -> None:
 
 
 def test_a_cap_of_zero_gives_a_summary_and_a_negative_one_is_refused(run: Run) -> None:
-    document = Document(write_pdf(run, image_cap=0))
+    document = Document(drawn(run, image_cap=0))
     assert "0 of 5 images have a sheet" in document.words
     assert "/Figure" not in document.tags()
     with pytest.raises(SettingsError, match="-1"):
-        write_pdf(run, image_cap=-1)
+        drawn(run, image_cap=-1)
 
 
 def test_a_run_without_a_usable_image_still_has_a_report(tmp_path: Path) -> None:
-    document = Document(write_pdf(open_run(write_run(tmp_path / "run", 2, quarantined=2))))
+    document = Document(drawn(open_run(write_run(tmp_path / "run", 2, quarantined=2))))
     assert "No image could be explained." in document.words
+    assert "None of the 2 images could be used" in document.words
+    assert "carry no labels" not in document.words
+    assert "Sheets stand in the order" not in document.words
     assert document.words.count("the file is truncated") == 2
+
+
+def test_a_technique_that_failed_says_on_how_many_images_and_why(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", 2, quarantined=0, failing=("qkv",)))
+    document = Document(drawn(run, image_cap=0))
+    assert f"Failed on 2 images. The error: {FAILURE}" in document.words
+
+
+def test_an_image_without_an_explained_class_has_a_sheet(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", 2, quarantined=0, untargeted=1))
+    document = Document(drawn(run))
+    assert document.words.count("No class was explained, because the image has no label") == 1
 
 
 def test_hostile_file_names_are_shown_and_do_no_harm(hostile: Document) -> None:
@@ -154,12 +168,12 @@ def test_hostile_file_names_are_shown_and_do_no_harm(hostile: Document) -> None:
 def test_a_source_date_epoch_that_is_no_number_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(SettingsError, match="SOURCE_DATE_EPOCH is 'yesterday'"):
-        write_pdf(run, image_cap=0)
+        drawn(run, image_cap=0)
 
 
 def test_progress_counts_up_to_its_total(run: Run) -> None:
     told: list[tuple[int, int]] = []
-    write_pdf(run, image_cap=3, progress=lambda done, total: told.append((done, total)))
+    drawn(run, image_cap=3, progress=lambda done, total: told.append((done, total)))
     assert {total for _, total in told} == {7}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1] == (7, 7)
@@ -175,9 +189,11 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 from vitreport.errors import RenderError
 from vitreport.report.pdf import write_pdf
+from vitreport.report.reading import index_page
 from vitreport.store import open_run
+run = open_run(sys.argv[1])
 try:
-    write_pdf(open_run(sys.argv[1]))
+    write_pdf(run, index_page(run, {{}}), {{}})
 except RenderError as caught:
     print(caught)
 """
@@ -202,7 +218,7 @@ def test_a_missing_pango_is_named_with_a_way_out(run: Run) -> None:
 def test_weasyprint_has_nothing_to_say(
     run: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    write_pdf(run, image_cap=1)
+    drawn(run, image_cap=1)
     assert [record.getMessage() for record in caplog.records if record.name == "weasyprint"] == []
     assert capfd.readouterr() == ("", "")
 
@@ -211,4 +227,4 @@ def test_a_damaged_store_is_a_store_error(tmp_path: Path) -> None:
     root = write_run(tmp_path / "run", 2)
     next((root / "data" / "images").glob("*.parquet")).write_bytes(b"PAR1 no more")
     with pytest.raises(StoreError, match="part-00000"):
-        write_pdf(open_run(root))
+        drawn(open_run(root))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from synthetic_run import write_run
+from synthetic_run import FAILURE, write_run
 
 from vitreport.report.pdf_attachment import results
 from vitreport.store import Run, open_run
@@ -59,6 +59,14 @@ def test_a_failed_map_is_listed_as_failed_and_not_as_given(run: Run) -> None:
     assert image["failed"] == [
         {"technique": record.key, "target": row["target"], "error": "out of memory"} for row in rows[:2]
     ]
+
+
+@pytest.mark.parametrize("name", ["class_attention", "qkv"])
+def test_a_failed_observation_is_listed_as_failed_and_not_as_given(name: str, tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "failed", 2, quarantined=0, failing=(name,)))
+    for image in read(run)["images"]:
+        assert name not in image["techniques"]
+        assert image["failed"] == [{"technique": name, "target": None, "error": FAILURE}]
 
 
 def test_it_names_the_run_the_model_and_the_settings_of_every_technique(run: Run) -> None:

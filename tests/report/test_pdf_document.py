@@ -15,11 +15,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pypdf
 import pytest
-from pdf_reading import CHAPTERS, HOSTILE, Document
+from pdf_reading import CHAPTERS, HOSTILE, Document, drawn
 from PIL import Image
 from synthetic_run import write_run
 
-from vitreport.report.pdf import write_pdf
 from vitreport.report.pdf_attachment import results
 from vitreport.store import Run, open_run
 
@@ -31,13 +30,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def document(run: Run) -> Document:
-    return Document(write_pdf(run))
+    return Document(drawn(run))
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Document:
     run = open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 5, uris=HOSTILE, quarantined=0))
-    return Document(write_pdf(run))
+    return Document(drawn(run))
 
 
 def test_pictures_are_jpegs_that_passed_through_untouched(document: Document) -> None:
@@ -73,7 +72,7 @@ def test_pages_are_numbered_and_carry_running_titles(document: Document) -> None
     total = len(document.pages)
     for number, page in enumerate(document.pages, start=1):
         assert f"{number} of {total}" in page
-    assert all("What tiny_vit_for_tests looks at" in page for page in document.pages[1:])
+    assert all("Explanation report: tiny_vit_for_tests" in page for page in document.pages[1:])
     assert all("Image sheets" in page for page in document.pages[-5:])
 
 
@@ -82,7 +81,7 @@ def test_the_document_is_tagged_with_language_and_title(document: Document) -> N
     assert document.root["/MarkInfo"]["/Marked"]
     assert document.root["/ViewerPreferences"]["/DisplayDocTitle"]
     assert document.reader.metadata is not None
-    assert document.reader.metadata.title == "What tiny_vit_for_tests looks at"
+    assert document.reader.metadata.title == "Explanation report: tiny_vit_for_tests"
     tags = document.tags()
     for tag in ("/H1", "/H2", "/H3", "/P", "/Table", "/TR", "/TH", "/TD", "/Figure", "/Link", "/L", "/LI"):
         assert tag in tags
@@ -146,8 +145,9 @@ def test_the_attachment_is_data_and_equals_the_store(document: Document, run: Ru
 def _draw_elsewhere(root: Path, place: Path, **environment: str) -> bytes:
     script = (
         "import sys; from pathlib import Path; from vitreport.report.pdf import write_pdf;"
-        "from vitreport.store import open_run;"
-        "Path(sys.argv[2]).write_bytes(write_pdf(open_run(sys.argv[1]), image_cap=2));"
+        "from vitreport.report.reading import index_page; from vitreport.store import open_run;"
+        "run = open_run(sys.argv[1]);"
+        "Path(sys.argv[2]).write_bytes(write_pdf(run, index_page(run, {}), {}, image_cap=2));"
         "assert 'torch' not in sys.modules"
     )
     given = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}

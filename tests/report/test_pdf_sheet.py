@@ -10,10 +10,12 @@ import pytest
 from synthetic_run import write_run
 
 from vitreport.figures.scale import own_scale, state_of
+from vitreport.report.image_page import ImagePage, MapView
 from vitreport.report.image_reading import image_pages, neighbours
-from vitreport.report.pages import ClassView, ImagePage, MapView
+from vitreport.report.pages import ClassView
 from vitreport.report.pdf_sheet import MOST_TILES, image_sheet
-from vitreport.report.reading import dataset_scales, index_page
+from vitreport.report.reading import index_page
+from vitreport.report.scale_reading import dataset_scales
 from vitreport.store import open_run
 
 
@@ -42,18 +44,16 @@ def test_every_map_stands_once_although_figures_share_some(page: ImagePage) -> N
 def test_a_tile_says_setting_target_and_scale(page: ImagePage) -> None:
     (picture,) = image_sheet(page).pictures
     captions = {tile.title: tile.caption for tile in picture.tiles}
-    rollouts = [tile for tile in picture.tiles if tile.title.startswith("Attention rollout")]
-    assert {tile.title for tile in rollouts} == {
-        f"Attention rollout, {word}" for word in ("mean", "min", "max")
-    }
-    assert {tile.caption.partition(":")[0] for tile in rollouts} == {
-        f"discard {ratio}" for ratio in ("0", "0.5", "0.8", "0.9", "0.95")
+    rollouts = {tile.title for tile in picture.tiles if tile.title.startswith("Rollout")}
+    assert rollouts == {
+        *(f"Rollout, {word}, discard 0" for word in ("mean", "min", "max")),
+        *(f"Rollout, max, discard {ratio}" for ratio in (0.5, 0.8, 0.9, 0.95)),
     }
     targets = {view.short for view in page.targets}
     assert {
-        tile.caption.partition(":")[0] for tile in picture.tiles if tile.title == "Gradient rollout"
+        tile.caption.partition(", ")[2] for tile in picture.tiles if tile.title == "Gradient rollout"
     } == targets
-    assert captions["Signed example"].partition(": ")[2].startswith("± ")
+    assert captions["Signed example"].startswith("± ")
     assert "–" in captions["Raw attention"]
 
 
@@ -62,7 +62,7 @@ def test_words_in_brackets_leave_the_title_to_the_caption(page: ImagePage) -> No
     named = replace(view, record=replace(view.record, title="Random map (control)"))
     (tile,) = image_sheet(with_maps(page, named)).pictures[0].tiles
     assert tile.title == "Random map"
-    assert tile.caption.startswith("control: ")
+    assert tile.caption.endswith(", control")
 
 
 def test_a_map_that_cannot_be_drawn_says_why_instead_of_a_scale(page: ImagePage) -> None:
@@ -79,7 +79,18 @@ def test_the_alternative_text_tells_where_every_map_is_largest(page: ImagePage) 
     row, column = view.peak
     alt = image_sheet(with_maps(page, view)).pictures[0].alt
     assert alt.startswith(f"Contact sheet of {page.row.name}: what the model saw, and 1 map.")
-    assert alt.endswith(f"Random: {view.scale_text}, largest in row {row + 1}, column {column + 1}.")
+    assert alt.endswith(f"Random: {view.scale_text}, largest in row {row}, column {column}.")
+    assert "Rows and columns count from 0." in alt
+
+
+def test_a_sheet_without_an_explained_class_says_why(page: ImagePage) -> None:
+    unlabelled = replace(page, targets=(), row=replace(page.row, label=None))
+    assert (
+        image_sheet(unlabelled)
+        .troubles[0]
+        .startswith("No class was explained, because the image has no label")
+    )
+    assert image_sheet(page).troubles == ()
 
 
 def test_many_maps_go_on_several_sheets_and_none_is_lost(page: ImagePage) -> None:

@@ -76,6 +76,16 @@ def test_a_long_name_loses_its_middle() -> None:
     assert len(shortened("x" * 100, 40)) <= 40
 
 
+def test_failed_techniques_are_counted_before_their_list(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", 2, quarantined=0, failing=("qkv", "random")))
+    said = pdf_view(run.manifest, index_page(run, {}), ()).techniques
+    assert said.endswith("2 techniques failed on some images; each says on how many.")
+
+
+def test_nothing_is_said_of_the_order_of_no_sheets(run: Run, index: IndexPage) -> None:
+    assert pdf_view(run.manifest, index, ()).order == ""
+
+
 def test_counts_have_a_singular(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path / "run", 1, quarantined=0))
     view = pdf_view(run.manifest, index_page(run, {}), ())

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_run import CLASSES, technique_record, write_run
+from synthetic_run import CLASSES, FAILURE, technique_record, write_run
 
 from vitreport.explanation import ClassNames
 from vitreport.figures.scale import own_scale
+from vitreport.report.failure_reading import FailedResult, failures
+from vitreport.report.image_page import ImagePage, MapView
 from vitreport.report.image_reading import image_pages, neighbours
-from vitreport.report.pages import ImagePage, MapView
-from vitreport.report.reading import class_view, dataset_scales, image_rows, index_page, technique_pages
+from vitreport.report.reading import class_view, image_rows, index_page, technique_pages
+from vitreport.report.scale_reading import SAMPLES, dataset_scales, even_sample
 from vitreport.report.sections import map_section
 from vitreport.settings import SHARD_SIZE
 from vitreport.store import Run, RunFolder, open_run
@@ -141,6 +143,86 @@ def test_skipped_techniques_are_listed_with_their_reason(tmp_path: Path) -> None
         ("attention_flow", "it needs one window over the whole image")
     ]
     assert technique_pages(run, {})[-1].skipped == "it needs one window over the whole image"
+
+
+@pytest.mark.parametrize("width", [14, 16])
+def test_a_sample_of_many_values_takes_every_place_of_a_map_alike(width: int) -> None:
+    maps = np.tile(np.arange(width * width, dtype=np.float32), (width * 40, 1))
+    sample = even_sample(maps.ravel(), maps.size // width, seed=3)
+    assert sample.size <= maps.size // width
+    columns = np.bincount(sample.astype(int) % width, minlength=width)
+    assert columns.min() > 0.8 * columns.mean()
+    assert np.array_equal(sample, even_sample(maps.ravel(), maps.size // width, seed=3))
+
+
+def test_few_values_are_all_taken() -> None:
+    values = np.arange(SAMPLES, dtype=np.float32)
+    assert np.array_equal(even_sample(values, SAMPLES, seed=0), values)
+    assert even_sample(values[:0], SAMPLES, seed=0).size == 0
+
+
+def test_a_scale_says_whether_it_comes_from_a_sample(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any(scale.sampled for scale in dataset_scales(run).values())
+    monkeypatch.setattr("vitreport.report.scale_reading.SAMPLES", 100)
+    scales = dataset_scales(run)
+    assert all(scale.sampled for scale in scales.values())
+    assert all(page.sampled for page in technique_pages(run, scales) if page.kind == "map")
+
+
+def test_an_image_without_a_label_has_a_page_with_the_maps_that_need_no_class(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", images=1, quarantined=0, untargeted=1))
+    (page,) = image_pages(run, dataset_scales(run), neighbours(image_rows(run)))
+    assert page.targets == page.patterns == ()
+    assert page.unexplained.startswith("No class was explained, because the image has no label")
+    assert {section.name for section in page.sections} == {
+        "raw_attention",
+        "attention_rollout",
+        "random",
+        "centre",
+    }
+
+
+def test_failures_are_counted_where_the_reader_begins(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run", 4, quarantined=1, failing=("gradient_rollout", "qkv")))
+    page = index_page(run, dataset_scales(run))
+    assert page.summary[-1] == "9 results could not be made (Gradient rollout; Qkv)."
+    failed = {technique.name: technique for technique in page.techniques if technique.failures}
+    assert set(failed) == {"gradient_rollout", "qkv"}
+    for technique in failed.values():
+        assert technique.failures is not None
+        assert technique.failures.words == "failed on 3 images"
+        assert technique.failures.cause == f"The error: {FAILURE}"
+        assert technique.settings[0].outcome == "failed on 3 images"
+
+
+def test_of_several_errors_the_commonest_is_named() -> None:
+    found = failures([FailedResult(image, error) for image, error in ("ax", "by", "ay")])
+    assert found is not None
+    assert (found.images, found.results, found.cause) == (2, 3, "Most often: y")
+    assert failures([]) is None
+
+
+def test_a_run_of_unusable_images_claims_nothing_about_them(tmp_path: Path) -> None:
+    for images, start in ((3, "None of the 3 images could be used"), (1, "The only image could not be used")):
+        run = open_run(write_run(tmp_path / str(images), images, quarantined=images))
+        (sentence,) = index_page(run, {}).summary
+        assert sentence.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("the file labels.txt", "5, named by the file labels.txt"),
+        ("timm's table of imagenet-1k", "5, named by timm's table of imagenet-1k"),
+        ("numbered, since no names were given", "5, numbered, since no names were given"),
+    ],
+)
+def test_the_origin_of_class_names_reads_as_a_sentence(origin: str, words: str, tmp_path: Path) -> None:
+    folder = RunFolder(write_run(tmp_path / "run"))
+    manifest = folder.manifest()
+    folder.commit_manifest(replace(manifest, model=replace(manifest.model, class_names_origin=origin)))
+    facts = {fact.term: fact.value for fact in index_page(open_run(folder.root), {}).model}
+    assert facts["Classes"] == words
 
 
 def view(name: str, **given: object) -> MapView:

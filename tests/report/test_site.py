@@ -137,7 +137,10 @@ def test_pictures_say_what_they_show_and_the_numbers_that_matter(pages: list[Pag
         page for page in pages if page.path.startswith("images/") and page.path != "images/index.html"
     )
     alts = [str(image["alt"]) for image in page.soup.select("img.layer.own")]
-    assert any("Gradient rollout for square" in alt and "strongest at row" in alt for alt in alts)
+    assert any(
+        "Gradient rollout for square" in alt and "strongest at row" in alt and "(from 0)" in alt
+        for alt in alts
+    )
     assert all(any(character.isdigit() for character in alt) for alt in alts)
 
 
@@ -218,3 +221,28 @@ def test_an_observation_that_failed_is_named_with_its_error(name: str, tmp_path:
     (page, *_) = (run / "report" / "images").glob("????????????????.html")
     text = BeautifulSoup(page.read_text("utf-8"), "html5lib").get_text(" ", strip=True)
     assert "the technique met its match" in text
+    for path in ("index.html", f"techniques/{name}.html"):
+        page = run / "report" / path
+        text = BeautifulSoup(page.read_text("utf-8"), "html5lib").get_text(" ", strip=True)
+        assert "ailed on 2 images" in text
+
+
+def test_an_image_without_an_explained_class_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 1, quarantined=0, untargeted=1)
+    build_report(run, pdf=False, processes=1)
+    (page,) = (run / "report" / "images").glob("????????????????.html")
+    text = BeautifulSoup(page.read_text("utf-8"), "html5lib").get_text(" ", strip=True)
+    assert "No class was explained, because the image has no label" in text
+    assert "Explained:" not in text
+
+
+def test_a_scale_from_a_sample_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitreport.report.scale_reading.SAMPLES", 10)
+    build_report(write_run(tmp_path / "run", 2), pdf=False, processes=1)
+    for page in pages_of(tmp_path / "run"):
+        of_maps = page.soup.select_one(".note.fixed") or "Fixed scale" in page.text
+        assert ("even sample" in page.text) is bool(of_maps)
+
+
+def test_nothing_is_said_of_a_sample_where_there_is_none(pages: list[Page]) -> None:
+    assert not any("even sample" in page.text for page in pages)

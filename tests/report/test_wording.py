@@ -34,8 +34,12 @@ def test_a_share_is_never_rounded_to_nothing_or_to_all() -> None:
 def test_names_are_shortened_but_never_emptied() -> None:
     assert short_class("tench, Tinca tinca") == "tench"
     assert short_class(",") == ","
-    assert file_name("a/b\\c.png") == "c.png"
+    assert file_name("a/b/c.png") == "c.png"
     assert file_name("/") == "/"
+
+
+def test_a_backslash_is_part_of_a_file_name() -> None:
+    assert file_name("a/new\\x0aline.png") == "new\\x0aline.png"
 
 
 def test_counts_and_sizes_read_like_words() -> None:

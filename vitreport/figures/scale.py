@@ -16,10 +16,14 @@ MapState = Literal["drawn", "constant", "undefined", "failed"]
 
 @dataclass(frozen=True)
 class Scale:
-    """The values at the two ends of a colour scale; a signed one is centred on zero."""
+    """The values at the two ends of a colour scale; a signed one is centred on zero.
+
+    `sampled` says that they come from a sample of the values that they stand for.
+    """
 
     low: float
     high: float
+    sampled: bool = False
 
 
 def state_of(values: FloatArray) -> MapState:

@@ -24,8 +24,8 @@ OPACITY = 0.62
 """Of a map over its photo."""
 
 _MARGIN = 12
-_TITLE, _TITLE_ROW = 22, 36
-_CAPTION, _CAPTION_ROW = 19, 30
+_TITLES, _TITLE_ROW = (22, 20, 18, 16), 36
+_CAPTION, _CAPTION_ROW = 22, 34
 _BAR = 8
 _PALEST = 255.0
 """Under signed maps the photo is pale and multiplied, so that zero, white, leaves it as it is."""
@@ -37,7 +37,7 @@ class Tile:
     """One map on a sheet.
 
     Attributes:
-        title: bold, above the picture.
+        title: bold, above the picture; smaller, then cut, where it does not fit.
         caption: below the picture; cut where it does not fit.
         values: ``(rows, cols)``; a map that cannot be drawn leaves a blank tile that says why.
         scale: the values of the first and the last colour.
@@ -75,7 +75,8 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
         tile = tiles[position - 1] if position else None
         left, top = position % columns * (side + _MARGIN), position // columns * pitch
         title = "What the model saw" if tile is None else tile.title
-        pen.text((left, top + 6), _fit(title, _TITLE, True, side), _INK, _font(_TITLE, True))
+        line, font = _fit(title, _TITLES, True, side)
+        pen.text((left, top + 6 + _TITLES[0] - font.size), line, _INK, font)
         top += _TITLE_ROW
         if tile is None:
             sheet.paste(photo, (left, top))
@@ -87,8 +88,8 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
         else:
             pen.rectangle((left, top, left + side - 1, top + height - 1), _BLANK)
             pen.text((left + 12, top + 12), state_of(tile.values), _FAINT, _font(_CAPTION, False))
-        caption = _fit(tile.caption, _CAPTION, False, side)
-        pen.text((left, top + height + _BAR + 4), caption, _FAINT, _font(_CAPTION, False))
+        line, font = _fit(tile.caption, (_CAPTION,), False, side)
+        pen.text((left, top + height + _BAR + 4), line, _FAINT, font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=85, subsampling=0)
     return buffer.getvalue()
@@ -123,16 +124,20 @@ def _glyphs(bold: bool) -> frozenset[int]:
     return frozenset(FT2Font(_font_path(bold)).get_charmap())
 
 
-def _fit(text: str, size: int, bold: bool, width: int) -> str:
-    """The text on one line, cut with an ellipsis where it is too wide; unknown characters escaped."""
+def _fit(text: str, sizes: Sequence[int], bold: bool, width: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """The text on one line in the first size that it fits in, or in the last, cut with an ellipsis.
+
+    Characters that the font lacks are escaped.
+    """
     known = _glyphs(bold)
     text = "".join(
         character if ord(character) in known and character.isprintable() else f"\\u{ord(character):04x}"
         for character in " ".join(text.split())
     )
-    font = _font(size, bold)
-    if font.getlength(text) <= width:
-        return text
+    for size in sizes:
+        font = _font(size, bold)
+        if font.getlength(text) <= width:
+            return text, font
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
-    return text + "…"
+    return text + "…", font

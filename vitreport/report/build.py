@@ -18,10 +18,12 @@ from vitreport.errors import RenderError, StoreError
 from vitreport.figures.scale import Scale
 from vitreport.report.html import Example, SitePages
 from vitreport.report.image_data import raw_values, table_scripts
+from vitreport.report.image_page import ImagePage
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
-from vitreport.report.pages import ImagePage, IndexPage, TechniquePage
+from vitreport.report.pages import IndexPage, TechniquePage
 from vitreport.report.pictures import example_picture
-from vitreport.report.reading import dataset_scales, index_page
+from vitreport.report.reading import index_page
+from vitreport.report.scale_reading import dataset_scales
 from vitreport.report.site_folder import SiteFolder, asset_name
 from vitreport.report.site_record import SiteRecord, read_record, replace_record
 from vitreport.report.template_files import template_text
@@ -80,12 +82,15 @@ def build_report(
     told = progress or (lambda stage, done, total: None)
     old = read_record(run_root)
     manifest_sha256 = run.folder.sha256(MANIFEST)
+    scales = dataset_scales(run)
+    index = index_page(run, scales)
+    _refuse_odd_names(index)
     site = SiteFolder(run_root)
-    _write_site(run, site, processes or _cores(), told)
+    _write_site(run, index, scales, site, processes or _cores(), told)
     files = dict(site.files)
     if pdf:
         replace_record(run_root, old, SiteRecord(old.manifest_sha256, {**old.files, **files}))
-        files |= _write_pdf(run, pdf_images, told)
+        files |= _write_pdf(run, index, scales, pdf_images, told)
     elif old.manifest_sha256 == manifest_sha256:
         files |= {path: sha256 for path, sha256 in old.pdfs().items() if run.folder.has(path)}
     replace_record(run_root, old, SiteRecord(manifest_sha256, files))
@@ -125,7 +130,7 @@ class PageWorker:
         for page in image_pages(run, self.scales, members):
             site = SiteFolder(self.root)
             small = _write_image(site, pages, page)
-            yield PagesReceipt(1, 0, site.files, {page.row.id: small})
+            yield PagesReceipt(1, site.files, {page.row.id: small})
 
 
 @cache
@@ -157,10 +162,14 @@ def _small(jpeg: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _write_site(run: Run, site: SiteFolder, processes: int, told: Progress) -> None:
-    scales = dataset_scales(run)
-    index = index_page(run, scales)
-    _refuse_odd_names(index)
+def _write_site(
+    run: Run,
+    index: IndexPage,
+    scales: Mapping[str, Scale],
+    site: SiteFolder,
+    processes: int,
+    told: Progress,
+) -> None:
     style = site.asset(
         "site", "css", (template_text("css/tokens.css") + template_text("css/site.css")).encode()
     )
@@ -209,9 +218,13 @@ def _refuse_odd_names(index: IndexPage) -> None:
             raise RenderError(f"'{name}' cannot be the name of a page; the run was not written by vitreport")
 
 
-def _write_pdf(run: Run, images: int, told: Progress) -> dict[str, str]:
+def _write_pdf(
+    run: Run, index: IndexPage, scales: Mapping[str, Scale], images: int, told: Progress
+) -> dict[str, str]:
     from vitreport.report.pdf import write_pdf
 
-    content = write_pdf(run, image_cap=images, progress=lambda done, total: told("pdf", done, total))
+    content = write_pdf(
+        run, index, scales, image_cap=images, progress=lambda done, total: told("pdf", done, total)
+    )
     run.folder.write(PDF, content)
     return {PDF: hashlib.sha256(content).hexdigest()}

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from jinja2 import Environment
 
-from vitreport.report.pages import ImagePage, ImageRow, IndexPage, MapFigure, MapSection, TechniquePage
+from vitreport.report.image_page import ImagePage, MapFigure, MapSection
+from vitreport.report.pages import ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
     EXAMPLE_NOTES,
     Keep,

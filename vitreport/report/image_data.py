@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from vitreport.explanation import FloatArray
-from vitreport.report.pages import ImagePage, ImageRow
+from vitreport.report.image_page import ImagePage
+from vitreport.report.pages import ImageRow
 
 ROWS_A_SCRIPT = 2000
 """Images in one data script."""

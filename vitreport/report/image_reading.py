@@ -14,18 +14,9 @@ import pyarrow.compute as pc
 
 from vitreport.explanation import ClassNames
 from vitreport.figures.scale import Scale, own_scale, state_of
+from vitreport.report.image_page import AtlasView, ImagePage, MapView, PatternView, Photo, Problem
 from vitreport.report.observation_reading import array_of, atlas_view, pattern_views
-from vitreport.report.pages import (
-    AtlasView,
-    ClassView,
-    Fact,
-    ImagePage,
-    ImageRow,
-    MapView,
-    PatternView,
-    Photo,
-    Problem,
-)
+from vitreport.report.pages import ClassView, Fact, ImageRow
 from vitreport.report.reading import class_view
 from vitreport.report.sections import map_section
 from vitreport.report.wording import changed, file_size
@@ -54,7 +45,7 @@ def neighbours(rows: Sequence[ImageRow]) -> tuple[Neighbours, ...]:
 def image_pages(run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbours]) -> Iterator[ImagePage]:
     """The pages of some explained images, in the order given.
 
-    Reads the parts of their shards once; `scales` are `reading.dataset_scales`.
+    Reads the parts of their shards once; `scales` are `scale_reading.dataset_scales`.
     """
     ids: dict[int, list[str]] = defaultdict(list)
     for member in members:
@@ -88,7 +79,7 @@ class _Rows:
 
     def of(self, row: ImageRow) -> pa.Table:
         """The rows of one image, in the order stored; none where there are none."""
-        return self._tables[row.shard].take(self._positions[row.id])
+        return self._tables[row.shard].take(pa.array(self._positions[row.id], pa.int64()))
 
 
 def _image_page(

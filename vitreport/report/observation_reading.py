@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from vitreport.explanation import FloatArray
-from vitreport.report.pages import AtlasView, ChannelView, ClassView, PatternView
+from vitreport.report.image_page import AtlasView, ChannelView, PatternView
+from vitreport.report.pages import ClassView
 from vitreport.store import TechniqueRecord
 
 PATTERNS = {

@@ -1,16 +1,15 @@
-"""What the pages of a report say: view dataclasses, the same for the site and the PDF.
+"""What the index and the pages of techniques say: view dataclasses, the same for the site and the PDF.
 
-`vitreport.report.reading` fills them from a run. They hold words, numbers and raw arrays, no markup and
-no pictures but the model's own view.
+`vitreport.report.reading` fills them from a run. They hold words and numbers, no markup (images:
+`image_page`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vitreport.explanation import FloatArray
-from vitreport.figures.scale import MapState, Scale
-from vitreport.report.wording import number, percent
+from vitreport.figures.scale import Scale
+from vitreport.report.wording import count, number, percent
 from vitreport.store import TechniqueRecord
 
 
@@ -121,6 +120,33 @@ class ParameterView:
 
 
 @dataclass(frozen=True)
+class Failures:
+    """Where a technique, or one setting of it, gave an error instead of a result.
+
+    Attributes:
+        images: how many images have such an error.
+        results: how many maps or observations are missing.
+        reason: the error; of several the commonest.
+        others: how many further errors there are.
+    """
+
+    images: int
+    results: int
+    reason: str
+    others: int
+
+    @property
+    def words(self) -> str:
+        """``failed on 3 images``."""
+        return f"failed on {count(self.images, 'image')}"
+
+    @property
+    def cause(self) -> str:
+        """``The error: …`` or ``Most often: …``."""
+        return f"{'Most often' if self.others else 'The error'}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class SettingView:
     """One setting of a technique as it stands in the run.
 
@@ -128,6 +154,7 @@ class SettingView:
         key: how the run refers to it.
         words: its parameters in words, or ``no parameters``.
         scale: the fixed scale of its maps over the whole run; None for observations and without maps.
+        failures: what it could not do, or None.
     """
 
     key: str
@@ -135,6 +162,14 @@ class SettingView:
     record: TechniqueRecord
     parameters: tuple[ParameterView, ...]
     scale: Scale | None
+    failures: Failures | None
+
+    @property
+    def outcome(self) -> str:
+        """``ran``, ``failed on 3 images`` or ``did not run: …``."""
+        if self.record.skipped:
+            return f"did not run: {self.record.skipped}"
+        return self.failures.words if self.failures else "ran"
 
     @property
     def scale_text(self) -> str:
@@ -149,6 +184,7 @@ class TechniquePage:
     Attributes:
         kind: ``map`` or ``observation``.
         skipped: why this model cannot have it, or None where at least one setting ran.
+        failures: what its settings together could not do, or None.
     """
 
     name: str
@@ -164,6 +200,7 @@ class TechniquePage:
     differs: str | None
     licence_note: str | None
     skipped: str | None
+    failures: Failures | None
     facts: tuple[Fact, ...]
     settings: tuple[SettingView, ...]
 
@@ -171,6 +208,16 @@ class TechniquePage:
     def parameters(self) -> tuple[ParameterView, ...]:
         """The parameters that every setting has; the values are the first setting's."""
         return self.settings[0].parameters
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some setting did not run, or not on every image."""
+        return any(setting.outcome != "ran" for setting in self.settings)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a fixed scale comes from a sample of the values."""
+        return any(setting.scale is not None and setting.scale.sampled for setting in self.settings)
 
 
 @dataclass(frozen=True)
@@ -208,178 +255,6 @@ class IndexPage:
     def explained(self) -> tuple[ImageRow, ...]:
         """The images that have a page."""
         return tuple(row for row in self.rows if row.reason is None)
-
-
-@dataclass(frozen=True)
-class Photo:
-    """What the model saw, as a JPEG; sizes in pixels."""
-
-    jpeg: bytes
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class MapView:
-    """One map of an image.
-
-    Attributes:
-        title: what tells it from its neighbours: the parameters that differ from their defaults, in
-            words, or the technique's title.
-        target: the explained class; None where the technique does not depend on one.
-        values: raw float32 ``(rows, cols)``; empty where it failed.
-        state: whether it can be drawn.
-        scale: from the map's smallest to its largest value (signed: centred on zero).
-        fixed: the same for all images of the run; None where the run has none.
-        error: why it failed, or None.
-    """
-
-    record: TechniqueRecord
-    title: str
-    target: ClassView | None
-    values: FloatArray
-    state: MapState
-    scale: Scale
-    fixed: Scale | None
-    error: str | None = None
-
-    @property
-    def scale_text(self) -> str:
-        """``0.001 to 0.08``."""
-        return range_text(self.scale)
-
-    @property
-    def fixed_text(self) -> str:
-        """``0.001 to 0.08``, or empty."""
-        return "" if self.fixed is None else range_text(self.fixed)
-
-    @property
-    def peak(self) -> tuple[int, int]:
-        """Row and column of the largest value, counted from 0 at the top left; of drawn maps."""
-        row, column = divmod(int(self.values.argmax()), self.values.shape[1])
-        return row, column
-
-    @property
-    def trouble(self) -> str:
-        """Why there is no picture, in words; empty where there is one."""
-        if self.state == "failed":
-            return f"Failed: {self.error or 'no map was stored'}"
-        if self.state == "undefined":
-            return "Undefined: some values are not numbers."
-        return f"Constant: every value is {number(self.scale.high)}." if self.state == "constant" else ""
-
-
-@dataclass(frozen=True)
-class MapFigure:
-    """Maps to be looked at side by side; `title` and `note` are empty where the section says it all."""
-
-    title: str
-    note: str
-    maps: tuple[MapView, ...]
-
-
-@dataclass(frozen=True)
-class MapSection:
-    """All maps of one technique for an image."""
-
-    name: str
-    title: str
-    family: str
-    shows: str
-    figures: tuple[MapFigure, ...]
-
-    @property
-    def is_study(self) -> bool:
-        """Whether its maps make figures of their own."""
-        return any(figure.title for figure in self.figures)
-
-    @property
-    def maps(self) -> tuple[MapView, ...]:
-        """The maps of all figures in order, each once."""
-        seen: dict[tuple[str, int | None], MapView] = {}
-        for view in (view for figure in self.figures for view in figure.maps):
-            seen.setdefault((view.record.key, view.target.index if view.target else None), view)
-        return tuple(seen.values())
-
-
-@dataclass(frozen=True)
-class AtlasView:
-    """Where the readout token looks, head by head.
-
-    Attributes:
-        values: attention ``(blocks, heads, rows, cols)``.
-        means: over the heads ``(blocks, rows, cols)``.
-        likeness: for every block after the first, the correlation of its mean with the one before.
-    """
-
-    name: str
-    title: str
-    shows: str
-    values: FloatArray
-    means: FloatArray
-    likeness: tuple[float | None, ...]
-
-
-@dataclass(frozen=True)
-class ChannelView:
-    """One channel of one head: its raw query, key and value pictures. All indices count from 0."""
-
-    block: int
-    head: int
-    channel: int
-    score: float
-    query: FloatArray
-    key: FloatArray
-    value: FloatArray
-
-
-@dataclass(frozen=True)
-class PatternView:
-    """The channels that fit a pattern best, the best first."""
-
-    name: str
-    title: str
-    note: str
-    technique: str
-    target: ClassView | None
-    channels: tuple[ChannelView, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A technique that gave no map, and why."""
-
-    name: str
-    key: str
-    title: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ImagePage:
-    """All that a report shows of one image.
-
-    Attributes:
-        facts: file, sizes, crop box, label, group, further columns.
-        predictions: the likeliest classes, the likeliest first.
-        targets: the explained classes.
-        sections: the maps, a section a technique.
-        previous: the page before; None on the first.
-        next: the page after; None on the last.
-    """
-
-    row: ImageRow
-    photo: Photo
-    facts: tuple[Fact, ...]
-    predictions: tuple[ClassView, ...]
-    targets: tuple[ClassView, ...]
-    sections: tuple[MapSection, ...]
-    atlas: AtlasView | None
-    patterns: tuple[PatternView, ...]
-    skipped: tuple[Problem, ...]
-    failed: tuple[Problem, ...]
-    previous: ImageRow | None
-    next: ImageRow | None
 
 
 def range_text(scale: Scale) -> str:

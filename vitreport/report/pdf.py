@@ -6,20 +6,21 @@ PDF/A-3a and PDF/UA-1 at once, tagged, with bookmarks and its own data attached.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from markupsafe import Markup
 
 from vitreport.errors import RenderError, SettingsError
+from vitreport.figures.scale import Scale
 from vitreport.figures.sheet import contact_sheet
 from vitreport.report import pdf_attachment
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
+from vitreport.report.pages import IndexPage
 from vitreport.report.pdf_font import printable
-from vitreport.report.pdf_sheet import Sheet, image_sheet
+from vitreport.report.pdf_sheet import ImageSheet, image_sheet
 from vitreport.report.pdf_view import PdfView, pdf_view
-from vitreport.report.reading import dataset_scales, index_page
 from vitreport.report.template_files import environment, template_text
 from vitreport.store import Run
 
@@ -29,11 +30,20 @@ Progress = Callable[[int, int], None]
 """Called with the steps done and the steps there are: two for every sheet, and one to finish."""
 
 
-def write_pdf(run: Run, *, image_cap: int = DEFAULT_IMAGE_CAP, progress: Progress | None = None) -> bytes:
+def write_pdf(
+    run: Run,
+    index: IndexPage,
+    scales: Mapping[str, Scale],
+    *,
+    image_cap: int = DEFAULT_IMAGE_CAP,
+    progress: Progress | None = None,
+) -> bytes:
     """Draws the report of `run`.
 
     Args:
         run: what `explain` stored.
+        index: `reading.index_page` of the run.
+        scales: `scale_reading.dataset_scales` of the run.
         image_cap: the most images that get a sheet: the ones with the lowest ids. The document says how many
             there are.
         progress: told of every step.
@@ -49,11 +59,9 @@ def write_pdf(run: Run, *, image_cap: int = DEFAULT_IMAGE_CAP, progress: Progres
     if image_cap < 0:
         raise SettingsError(f"the cap on image sheets is {image_cap}; it must be at least 0")
     engine = _engine()
-    scales = dataset_scales(run)
-    index = index_page(run, scales)
     members = _chosen(neighbours(index.rows), image_cap) if index.explained else []
     steps = _Steps(progress, len(members))
-    sheets: list[Sheet] = []
+    sheets: list[ImageSheet] = []
     pictures: dict[str, bytes] = {}
     for page in image_pages(run, scales, members):
         sheet = image_sheet(page)

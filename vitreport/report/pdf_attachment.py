@@ -15,7 +15,9 @@ The file is JSON in ASCII with these fields:
         predictions a list of ``class`` (index), ``name`` and ``probability``, the likeliest first
         targets     the explained classes, in the same form
         techniques  keys of the techniques that gave a result for this image
-        failed      a list of ``technique``, ``target`` and ``error``
+        failed      a list of ``technique``, ``target`` and ``error``, a line a map or observation that
+                    could not be made; ``target`` is null where the technique does not depend on the
+                    class, and for observations, which fail for all classes at once
 
 Probabilities are the stored float32 values, written so that nothing is lost. Maps stay in the run folder.
 """
@@ -95,13 +97,17 @@ def _given(run: Run) -> tuple[dict[str, list[str]], dict[str, list[dict[str, Any
     for record in run.techniques:
         if record.skipped:
             continue
-        columns = ["id", "target", "error"] if record.kind == "map" else ["id"]
+        columns = ["id", "target", "error"] if record.kind == "map" else ["id", "error"]
         for shard in run.shards:
             table = run.folder.read_table(technique_part(record, shard), columns)
             done: dict[str, None] = {}
             for row in table.to_pylist():
-                if row.get("error"):
-                    trouble = {"technique": record.key, "target": row["target"], "error": row["error"]}
+                if row["error"]:
+                    trouble = {
+                        "technique": record.key,
+                        "target": row.get("target"),
+                        "error": row["error"],
+                    }
                     failed[row["id"]].append(trouble)
                 else:
                     done[row["id"]] = None

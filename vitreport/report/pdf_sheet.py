@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from vitreport.figures.sheet import Tile
-from vitreport.report.pages import ClassView, ImagePage, MapView
+from vitreport.report.image_page import ImagePage, MapView
+from vitreport.report.pages import ClassView
 from vitreport.report.wording import count
 from vitreport.settings import Parameter
 
@@ -20,8 +21,15 @@ COLUMNS = range(4, 7)
 TALLEST = 0.98
 """Height of a contact sheet on its page, in widths of the page's text."""
 
-_WORDS = 0.042
+_WORDS = 0.044
 """Height of the title, the colour bar and the caption of a tile, in widths of the sheet."""
+
+SHORT_TITLES = {"attention_rollout": "Rollout"}
+"""For the title of a tile that has a setting to name too."""
+
+
+COUNTED = "Rows and columns count from 0."
+"""Said once in every alternative text that names a row."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class PredictionLine:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ImageSheet:
     """All that the PDF shows of one image.
 
     Attributes:
@@ -66,17 +74,20 @@ class Sheet:
     troubles: tuple[str, ...]
 
 
-def image_sheet(page: ImagePage) -> Sheet:
+def image_sheet(page: ImagePage) -> ImageSheet:
     """The sheet of one explained image."""
-    return Sheet(
+    return ImageSheet(
         page=page,
         finding=_finding(page),
         lines=_lines(page),
         pictures=tuple(_pictures(page)),
-        troubles=tuple(
-            f"{problem.title} ({problem.key}) failed: {problem.reason}" for problem in page.failed
-        ),
+        troubles=_troubles(page),
     )
+
+
+def _troubles(page: ImagePage) -> tuple[str, ...]:
+    failed = (f"{problem.title} ({problem.key}) failed: {problem.reason}" for problem in page.failed)
+    return (*filter(None, (page.unexplained,)), *failed)
 
 
 def _finding(page: ImagePage) -> str:
@@ -150,19 +161,21 @@ def _varied(views: Sequence[MapView]) -> dict[str, set[str]]:
 
 
 def _tile(view: MapView, varied: Collection[str]) -> Tile:
-    words, numbers = _setting(view, varied)
-    target = (view.target.short,) if view.target else ()
+    setting = _setting(view, varied)
+    target = view.target.short if view.target else ""
     title, _, aside = view.record.title.removesuffix(")").partition(" (")
+    if setting:
+        title = SHORT_TITLES.get(view.record.name, title)
     return Tile(
-        title=", ".join((title, *words)),
-        caption=": ".join(filter(None, (", ".join(filter(None, (aside, *target, *numbers))), _range(view)))),
+        title=", ".join((title, *setting)),
+        caption=", ".join(filter(None, (_range(view), aside, target))),
         values=view.values,
         signed=view.record.signed,
         scale=view.scale,
     )
 
 
-def _setting(view: MapView, varied: Collection[str]) -> tuple[list[str], list[str]]:
+def _setting(view: MapView, varied: Collection[str]) -> list[str]:
     """The parameters that tell this map from its neighbours or from the default: words, then numbers."""
     words, numbers = [], []
     for name, value in view.record.parameters.items():
@@ -174,7 +187,7 @@ def _setting(view: MapView, varied: Collection[str]) -> tuple[list[str], list[st
             words.append(value)
         else:
             numbers.append(f"{name.partition('_')[0]} {value:g}")
-    return words, numbers
+    return words + numbers
 
 
 def _range(view: MapView) -> str:
@@ -186,15 +199,16 @@ def _range(view: MapView) -> str:
 
 
 def _alt(page: ImagePage, views: Sequence[MapView]) -> str:
-    parts = [f"Contact sheet of {page.row.name}: what the model saw, and {count(len(views), 'map')}."]
+    shown = f"what the model saw, and {count(len(views), 'map')}"
+    parts = [f"Contact sheet of {page.row.name}: {shown}.", COUNTED]
     varied = _varied(views)
     for view in views:
-        words, numbers = _setting(view, varied.get(view.record.name, ()))
+        setting = _setting(view, varied.get(view.record.name, ()))
         target = (f"for {view.target.short}",) if view.target else ()
-        said = ", ".join((view.record.title, *target, *words, *numbers))
+        said = ", ".join((view.record.title, *target, *setting))
         if view.state == "drawn":
             row, column = view.peak
-            peak = f"largest in row {row + 1}, column {column + 1}"
+            peak = f"largest in row {row}, column {column}"
             parts.append(f"{said}: {view.scale_text}, {peak}.")
         else:
             parts.append(f"{said}: {view.state}.")

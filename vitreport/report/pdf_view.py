@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from vitreport.report.pages import Fact, ImageRow, IndexPage
-from vitreport.report.pdf_sheet import Sheet
+from vitreport.report.pdf_sheet import ImageSheet
 from vitreport.report.wording import count
 from vitreport.store import Manifest
 
@@ -39,6 +39,7 @@ class PdfView:
     """The document.
 
     Attributes:
+        order: how the sheets are ordered; empty without sheets.
         verdict: at most three sentences.
         further: the findings that the verdict has no room for.
         provenance: as on the site, with what belongs together on one row.
@@ -61,7 +62,7 @@ class PdfView:
     techniques: str
     cap: str
     order: str
-    sheets: tuple[Sheet, ...]
+    sheets: tuple[ImageSheet, ...]
     sheet_rows: tuple[ImageRow, ...]
     with_sheet: frozenset[str]
 
@@ -75,7 +76,7 @@ CHAPTERS = (
 )
 
 
-def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[Sheet]) -> PdfView:
+def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet]) -> PdfView:
     """The document about `index` with these sheets."""
     return PdfView(
         index=index,
@@ -90,7 +91,7 @@ def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[Sheet]) -> P
         quarantined=_quarantined(index),
         techniques=_techniques(index),
         cap=_cap(len(sheets), len(index.explained)),
-        order=ORDER,
+        order=ORDER if sheets else "",
         provenance=_grouped(index.provenance),
         sheets=tuple(sheets),
         sheet_rows=tuple(sheet.page.row for sheet in sheets),
@@ -134,9 +135,12 @@ def _techniques(index: IndexPage) -> str:
     settings = sum(setting.record.skipped is None for technique in ran for setting in technique.settings)
     sentence = f"{count(len(ran), 'technique')} ran, in {count(settings, 'setting')}."
     skipped = len(index.techniques) - len(ran)
-    if not skipped:
-        return sentence
-    return f"{sentence} {count(skipped, 'technique')} did not run on this model; each says why."
+    if skipped:
+        sentence += f" {count(skipped, 'technique')} did not run on this model; each says why."
+    failed = sum(technique.failures is not None for technique in ran)
+    if failed:
+        sentence += f" {count(failed, 'technique')} failed on some images; each says on how many."
+    return sentence
 
 
 def _cap(sheets: int, explained: int) -> str:

@@ -20,15 +20,8 @@ from vitreport.figures.colour import (
     steps,
 )
 from vitreport.figures.scale import Scale, own_scale, state_of
-from vitreport.report.pages import (
-    AtlasView,
-    ChannelView,
-    ClassView,
-    ImagePage,
-    MapView,
-    PatternView,
-    TechniquePage,
-)
+from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, PatternView
+from vitreport.report.pages import ClassView, TechniquePage
 from vitreport.report.wording import number
 
 Keep = Callable[[str, bytes], str]
@@ -139,7 +132,7 @@ def map_picture(view: MapView, keep: Keep) -> MapPicture:
     rows, columns = view.values.shape
     title = view.record.title if view.title == view.record.title else f"{view.record.title}, {view.title}"
     subject = f"{title} {target}" if target else title
-    alt = f"{subject}: strongest at row {row}, column {column} of {rows} × {columns}"
+    alt = f"{subject}: strongest at row {row}, column {column} (from 0) of {rows} × {columns}"
     own, fixed = (
         None
         if scale is None
@@ -171,7 +164,7 @@ def atlas_picture(view: AtlasView, keep: Keep) -> AtlasPicture:
             means.append(MapPicture(title, note, False, None, None, f"No picture: {state_of(values)}."))
             continue
         row, column = divmod(int(values.argmax()), columns)
-        alt = f"Mean attention of block {block}: strongest at row {row}, column {column}; values "
+        alt = f"Mean attention of block {block}: strongest at row {row}, column {column} (from 0); values "
         scale = own_scale(values, signed=False)
         layer = _layer(values, scale, False, f"{alt}{number(scale.low)} to", keep)
         means.append(MapPicture(title, note, False, layer, None, ""))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
-from vitreport.explanation import ClassNames, FloatArray
-from vitreport.figures.scale import Scale, common_scale
+from vitreport.explanation import ClassNames
+from vitreport.figures.scale import Scale
+from vitreport.report.failure_reading import FailedResult, failed_results, failures
 from vitreport.report.pages import (
     ClassView,
     Fact,
@@ -23,40 +22,15 @@ from vitreport.report.pages import (
 from vitreport.report.wording import count, file_name, percent, plain, setting, short_class
 from vitreport.settings import format_parameter
 from vitreport.store import Manifest, Run, TechniqueRecord
-from vitreport.store import folder as paths
 
 SLICES_SHOWN = 12
 """Labels or groups in a table; the rest are counted."""
-
-_SAMPLES = 1 << 15
-"""Values that one shard gives to a dataset-wide scale."""
 
 
 def class_view(classes: ClassNames, index: int, probability: float | None = None) -> ClassView:
     """The class with this index, named where the model has a name for it."""
     name = classes[index] if 0 <= index < len(classes) else f"class {index}"
     return ClassView(index, name, short_class(name), probability)
-
-
-def dataset_scales(run: Run) -> dict[str, Scale]:
-    """The fixed scale of every technique setting that has maps, by key.
-
-    From the 1st to the 99th percentile of all its values in the run (evenly spaced ones where a shard
-    has more than 32,768); for signed techniques ± the 99th percentile of their sizes.
-    """
-    scales = {}
-    for record in run.techniques:
-        if record.kind == "map" and not record.skipped:
-            scale = common_scale((_sample(run, record, shard) for shard in run.shards), record.signed)
-            if scale is not None:
-                scales[record.key] = scale
-    return scales
-
-
-def _sample(run: Run, record: TechniqueRecord, shard: int) -> FloatArray:
-    maps = run.folder.read_table(paths.technique_part(record, shard), ["map"])["map"].combine_chunks()
-    values = np.asarray(maps.flatten().to_numpy(zero_copy_only=False), np.float32)
-    return values[:: max(1, -(-values.size // _SAMPLES))]
 
 
 def image_rows(run: Run) -> tuple[ImageRow, ...]:
@@ -90,17 +64,18 @@ def _image_row(row: Mapping[str, object], classes: ClassNames, shard: int) -> Im
 
 
 def index_page(run: Run, scales: Mapping[str, Scale]) -> IndexPage:
-    """The start page; `scales` are `dataset_scales`."""
+    """The start page; `scales` are `scale_reading.dataset_scales`."""
     manifest = run.manifest
     rows = image_rows(run)
+    techniques = technique_pages(run, scales)
     return IndexPage(
-        title=f"What {manifest.model.name} looks at",
-        summary=_summary(manifest, rows),
+        title=f"Explanation report: {manifest.model.name}",
+        summary=_summary(manifest, rows, techniques),
         model=_model_facts(manifest),
         data=_data_facts(manifest, rows),
         slices=tuple(filter(None, (_slices("label", rows), _slices("group", rows)))),
         notices=manifest.data.notices,
-        techniques=technique_pages(run, scales),
+        techniques=techniques,
         provenance=_provenance(manifest),
         command=manifest.command,
         rows=rows,
@@ -112,10 +87,15 @@ def technique_pages(run: Run, scales: Mapping[str, Scale]) -> tuple[TechniquePag
     by_name: dict[str, list[TechniqueRecord]] = defaultdict(list)
     for record in run.techniques:
         by_name[record.name].append(record)
-    return tuple(_technique_page(records, scales) for records in by_name.values())
+    failed = failed_results(run)
+    return tuple(_technique_page(records, scales, failed) for records in by_name.values())
 
 
-def _technique_page(records: list[TechniqueRecord], scales: Mapping[str, Scale]) -> TechniquePage:
+def _technique_page(
+    records: list[TechniqueRecord],
+    scales: Mapping[str, Scale],
+    failed: Mapping[str, Sequence[FailedResult]],
+) -> TechniquePage:
     first = records[0]
     reasons = [record.skipped for record in records]
     return TechniquePage(
@@ -132,6 +112,7 @@ def _technique_page(records: list[TechniqueRecord], scales: Mapping[str, Scale])
         differs=first.differs,
         licence_note=first.licence_note,
         skipped=first.skipped if all(reasons) else None,
+        failures=failures([result for record in records for result in failed.get(record.key, ())]),
         facts=_technique_facts(first),
         settings=tuple(
             SettingView(
@@ -148,6 +129,7 @@ def _technique_page(records: list[TechniqueRecord], scales: Mapping[str, Scale])
                     for name, value in record.parameters.items()
                 ),
                 scale=scales.get(record.key),
+                failures=failures(failed.get(record.key, ())),
             )
             for record in records
         ),
@@ -169,11 +151,16 @@ def _technique_facts(record: TechniqueRecord) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _summary(manifest: Manifest, rows: Iterable[ImageRow]) -> tuple[str, ...]:
-    rows = list(rows)
+def _summary(
+    manifest: Manifest, rows: Sequence[ImageRow], techniques: Sequence[TechniquePage]
+) -> tuple[str, ...]:
     explained = [row for row in rows if row.reason is None]
     judged = [row for row in explained if row.correct is not None]
     right = sum(row.correct is True for row in judged)
+    if not explained:
+        which = "The only image" if len(rows) == 1 else f"None of the {len(rows):,} images"
+        verb = "could not" if len(rows) == 1 else "could"
+        return (f"{which} {verb} be used, so there is nothing to show of {manifest.model.name}.",)
     settings = [record for record in manifest.techniques if not record.skipped]
     names = {record.name for record in settings}
     sentences = [
@@ -195,8 +182,11 @@ def _summary(manifest: Manifest, rows: Iterable[ImageRow]) -> tuple[str, ...]:
     if skipped:
         verb = "does" if skipped == 1 else "do"
         sentences.append(f"{count(skipped, 'technique setting')} {verb} not fit this model.")
-    if manifest.data.failed:
-        sentences.append(f"{count(manifest.data.failed, 'map')} could not be made.")
+    failed = [page for page in techniques if page.failures]
+    if failed:
+        results = sum(page.failures.results for page in failed if page.failures)
+        titles = "; ".join(page.title for page in failed)
+        sentences.append(f"{count(results, 'result')} could not be made ({titles}).")
     return tuple(sentences)
 
 
@@ -214,7 +204,7 @@ def _model_facts(manifest: Manifest) -> tuple[Fact, ...]:
         Fact("Input", f"{model.input_size[0]} × {model.input_size[1]} pixels (height × width)"),
         Fact("Readout", f"{model.readout}; {count(model.prefix_tokens, 'prefix token')}"),
         Fact("What is explained", model.explained),
-        Fact("Classes", f"{len(model.class_names):,}, named by {model.class_names_origin}"),
+        Fact("Classes", f"{len(model.class_names):,}, {_naming(model.class_names_origin)}"),
     ]
     if model.licence:
         facts.append(Fact("Licence", model.licence))
@@ -222,6 +212,11 @@ def _model_facts(manifest: Manifest) -> tuple[Fact, ...]:
         Fact(str(name).replace("_", " ").capitalize(), plain(value)) for name, value in model.card.items()
     ]
     return tuple(facts)
+
+
+def _naming(origin: str) -> str:
+    """``named by the file labels.txt``; ``numbered, since no names were given``."""
+    return origin if origin.startswith(("numbered", "unnamed")) else f"named by {origin}"
 
 
 def _data_facts(manifest: Manifest, rows: Iterable[ImageRow]) -> tuple[Fact, ...]:

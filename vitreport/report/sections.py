@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from vitreport.report.pages import MapFigure, MapSection, MapView
+from vitreport.report.image_page import MapFigure, MapSection, MapView
 from vitreport.settings import Parameter
 
 FUSIONS = ("mean", "min", "max")

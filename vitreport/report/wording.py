@@ -54,8 +54,8 @@ def short_class(name: str) -> str:
 
 
 def file_name(uri: str) -> str:
-    """The last part of a path or address."""
-    return uri.replace("\\", "/").rstrip("/").rpartition("/")[2] or uri
+    """The last part of a path or address; a backslash is part of a name, as in ``new\\x0aline.png``."""
+    return uri.rstrip("/").rpartition("/")[2] or uri
 
 
 def setting(record: TechniqueRecord) -> str:

@@ -121,7 +121,7 @@ class DataRecord:
         catalogue_sha256: root digest over id, uri, SHA-256, label and group of every image.
         images: all images of the catalogue, the quarantined ones included.
         quarantined: images that could not be used.
-        failed: maps that a technique could not make.
+        failed: results (maps, observations) that could not be made.
         labelled: images with a ground-truth label.
         notices: what the run says about its sources ("the column 'label' holds no class …").
     """
