@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitreport.api import Progress, RunSettings, build_report, explain, open_run
 
+__version__ = "0.1.0"
+
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from vitreport import __version__
 from vitreport.errors import RenderError, SettingsError, UnsupportedModelError, VitReportError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _fail(error: VitReportError, code: int) -> None:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vitreport")
+@click.version_option(__version__)
 def main() -> None:
     """Explanation reports for Vision Transformers: images and a model in, an HTML site and a PDF out."""
     warnings.filterwarnings("ignore", module="PIL")

@@ -20,6 +20,11 @@ from vitreport.techniques.attention.rollout import AttentionRollout, Walk
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
 from vitreport.techniques.technique import TECHNIQUES, Context, Technique
 
+BOUND = 1e-4
+BOUND_OF_A_FLIP = 1e-3
+"""Where torch rounds otherwise, an entry at the edge of the discard may fall on the other side."""
+SAME_TORCH = torch.__version__.startswith("2.15.")
+"""The golden maps were made with torch 2.15."""
 PICTURES = {
     "both": "seed/both.png",
     "dogbird": "seed/dogbird.png",
@@ -86,7 +91,8 @@ def test_maps_attention_gradients_and_logits_equal_the_public_ones(
         expected = {spec: golden[key] for spec, key in KEYS.items()}
         expected |= {spec: golden[key][number] for spec, key in TARGET_KEYS.items()}
         for spec, values in expected.items():
-            assert np.abs(_map(spec, known) - values).max() <= 1e-4 * np.abs(values).max(), spec
+            bound = BOUND if "discard_ratio=0.9" not in spec or SAME_TORCH else BOUND_OF_A_FLIP
+            assert np.abs(_map(spec, known) - values).max() <= bound * np.abs(values).max(), spec
 
 
 @every_picture

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from vitreport import __version__
 from vitreport.errors import SettingsError
 
-_PACKAGES = ("vitreport", "torch", "timm", "numpy", "pillow", "pyarrow")
+_PACKAGES = ("torch", "timm", "numpy", "pillow", "pyarrow")
 
 
 def choose_device(wanted: str) -> str:
@@ -36,6 +37,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "vitreport": __version__,
         **{package: version(package) for package in _PACKAGES},
         "device": device_name(device),
         "dtype": "float32",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
+from vitreport import __version__
 from vitreport.report.pages import Fact, ImageRow, IndexPage
 from vitreport.report.pdf_sheet import ImageSheet
 from vitreport.report.wording import count
@@ -83,7 +83,7 @@ def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet])
         model=manifest.model.name,
         weights_sha256=manifest.model.weights_sha256,
         run_digest=manifest.run_digest,
-        version=version("vitreport"),
+        version=__version__,
         verdict=index.summary[:VERDICT_SENTENCES],
         further=index.summary[VERDICT_SENTENCES:],
         chapters=CHAPTERS,
