@@ -15,22 +15,6 @@ from vitreport.errors import SettingsError, StoreError
 from vitreport.store import Run, open_run
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 6))
-
-
-@pytest.fixture(scope="module")
-def document(run: Run) -> Document:
-    return Document(drawn(run))
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    run = open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 5, uris=HOSTILE, quarantined=0))
-    return Document(drawn(run))
-
-
 def test_the_first_page_has_the_verdict_the_caveats_and_the_contents(document: Document) -> None:
     first = " ".join(document.pages[0].split())
     assert "Explanation report" in first
@@ -51,20 +35,20 @@ def test_a_run_without_labels_claims_no_accuracy(tmp_path: Path) -> None:
     assert "no label" in document.words
 
 
-def test_the_reviewer_finds_what_the_run_is_bound_to(document: Document, run: Run) -> None:
-    model = run.manifest.model
+def test_the_reviewer_finds_what_the_run_is_bound_to(document: Document, drawn_run: Run) -> None:
+    model = drawn_run.manifest.model
     text = "".join(document.text.split())
     for expected in (
         model.weights_sha256,
         model.canary_sha256,
-        run.manifest.run_digest,
-        run.manifest.data.catalogue_sha256,
+        drawn_run.manifest.run_digest,
+        drawn_run.manifest.data.catalogue_sha256,
         model.readout,
         model.explained,
         "bicubic",
         "2.6.0",
         "float32",
-        run.manifest.command,
+        drawn_run.manifest.command,
         "123,456",
     ):
         assert "".join(expected.split()) in text
@@ -83,10 +67,10 @@ def test_the_data_chapter_counts_and_gives_reasons(document: Document) -> None:
         assert expected in document.words
 
 
-def test_every_technique_says_what_it_shows_and_what_not(document: Document, run: Run) -> None:
-    for record in run.techniques:
+def test_every_technique_says_what_it_shows_and_what_not(document: Document, drawn_run: Run) -> None:
+    for record in drawn_run.techniques:
         assert record.title in document.words
-    names = {record.name for record in run.techniques}
+    names = {record.name for record in drawn_run.techniques}
     assert document.words.count("Which patches the readout draws on.") == len(names)
     assert document.words.count("Why the model chose this class.") == len(names)
     assert "arXiv:2005.00928" in document.words
@@ -103,8 +87,10 @@ def test_a_skipped_technique_gives_its_reason(tmp_path: Path) -> None:
     assert "1 technique did not run on this model" in document.words
 
 
-def test_every_explained_image_has_a_sheet_in_the_order_of_file_names(document: Document, run: Run) -> None:
-    explained = [row for row in run.images.to_pylist() if row["status"] == "explained"]
+def test_every_explained_image_has_a_sheet_in_the_order_of_file_names(
+    document: Document, drawn_run: Run
+) -> None:
+    explained = [row for row in drawn_run.images.to_pylist() if row["status"] == "explained"]
     explained.sort(key=lambda row: str(row["uri"]))
     sheets = document.pages[-len(explained) :]
     for page, row in zip(sheets, explained, strict=True):
@@ -116,20 +102,20 @@ def test_every_explained_image_has_a_sheet_in_the_order_of_file_names(document: 
     assert "5 images, a sheet each." in document.words
 
 
-def test_the_cap_is_stated_and_kept(run: Run) -> None:
-    document = Document(drawn(run, image_cap=2))
+def test_the_cap_is_stated_and_kept(drawn_run: Run) -> None:
+    document = Document(drawn(drawn_run, image_cap=2))
     assert "2 of 5 images have a sheet; the HTML report has all." in document.words
     assert document.tags().count("/Figure") == 2
-    uncapped = [row for row in run.images.to_pylist() if row["status"] == "explained"][2:]
+    uncapped = [row for row in drawn_run.images.to_pylist() if row["status"] == "explained"][2:]
     assert not any(row["id"] in document.text for row in uncapped)
 
 
-def test_a_cap_of_zero_gives_a_summary_and_a_negative_one_is_refused(run: Run) -> None:
-    document = Document(drawn(run, image_cap=0))
+def test_a_cap_of_zero_gives_a_summary_and_a_negative_one_is_refused(drawn_run: Run) -> None:
+    document = Document(drawn(drawn_run, image_cap=0))
     assert "0 of 5 images have a sheet" in document.words
     assert "/Figure" not in document.tags()
     with pytest.raises(SettingsError, match="-1"):
-        drawn(run, image_cap=-1)
+        drawn(drawn_run, image_cap=-1)
 
 
 def test_a_run_without_a_usable_image_still_has_a_report(tmp_path: Path) -> None:
@@ -165,15 +151,17 @@ def test_hostile_file_names_are_shown_and_do_no_harm(hostile: Document) -> None:
     assert {image["uri"] for image in images} == set(HOSTILE)
 
 
-def test_a_source_date_epoch_that_is_no_number_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_date_epoch_that_is_no_number_is_refused(
+    drawn_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(SettingsError, match="SOURCE_DATE_EPOCH is 'yesterday'"):
-        drawn(run, image_cap=0)
+        drawn(drawn_run, image_cap=0)
 
 
-def test_progress_counts_up_to_its_total(run: Run) -> None:
+def test_progress_counts_up_to_its_total(drawn_run: Run) -> None:
     told: list[tuple[int, int]] = []
-    drawn(run, image_cap=3, progress=lambda done, total: told.append((done, total)))
+    drawn(drawn_run, image_cap=3, progress=lambda done, total: told.append((done, total)))
     assert {total for _, total in told} == {7}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1] == (7, 7)
@@ -201,24 +189,24 @@ except RenderError as caught:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_missing_weasyprint_is_named_with_a_way_out(run: Run) -> None:
-    said = _without_weasyprint("ModuleNotFoundError(\"No module named 'weasyprint'\")", run.folder.root)
+def test_a_missing_weasyprint_is_named_with_a_way_out(drawn_run: Run) -> None:
+    said = _without_weasyprint("ModuleNotFoundError(\"No module named 'weasyprint'\")", drawn_run.folder.root)
     assert "needs WeasyPrint" in said
     assert "pip install weasyprint" in said
     assert "--no-pdf" in said
 
 
-def test_a_missing_pango_is_named_with_a_way_out(run: Run) -> None:
-    said = _without_weasyprint("OSError(\"cannot load library 'libpango-1.0-0'\")", run.folder.root)
+def test_a_missing_pango_is_named_with_a_way_out(drawn_run: Run) -> None:
+    said = _without_weasyprint("OSError(\"cannot load library 'libpango-1.0-0'\")", drawn_run.folder.root)
     assert "Pango" in said
     assert "libpango-1.0-0" in said
     assert "--no-pdf" in said
 
 
 def test_weasyprint_has_nothing_to_say(
-    run: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    drawn_run: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    drawn(run, image_cap=1)
+    drawn(drawn_run, image_cap=1)
     assert [record.getMessage() for record in caplog.records if record.name == "weasyprint"] == []
     assert capfd.readouterr() == ("", "")
 

@@ -15,28 +15,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pypdf
 import pytest
-from pdf_reading import CHAPTERS, HOSTILE, Document, drawn
+from pdf_reading import CHAPTERS, HOSTILE, Document
 from PIL import Image
 from synthetic_run import write_run
 
 from vitreport.report.pdf_attachment import results
-from vitreport.store import Run, open_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 6))
-
-
-@pytest.fixture(scope="module")
-def document(run: Run) -> Document:
-    return Document(drawn(run))
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    run = open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 5, uris=HOSTILE, quarantined=0))
-    return Document(drawn(run))
+from vitreport.store import Run
 
 
 def test_pictures_are_jpegs_that_passed_through_untouched(document: Document) -> None:
@@ -131,8 +115,8 @@ def test_it_says_that_it_is_pdf_a_3a_and_pdf_ua_1(document: Document) -> None:
     assert b"pdfaExtension:schemas" in xmp
 
 
-def test_the_attachment_is_data_and_equals_the_store(document: Document, run: Run) -> None:
-    assert document.reader.attachments == {"results.json": [results(run)]}
+def test_the_attachment_is_data_and_equals_the_store(document: Document, drawn_run: Run) -> None:
+    assert document.reader.attachments == {"results.json": [results(drawn_run)]}
     (reference,) = document.root["/AF"]
     described = reference.get_object()
     assert described["/AFRelationship"] == "/Data"

@@ -124,6 +124,8 @@ def test_the_finding_says_whether_the_label_agrees(page: ImagePage, tmp_path: Pa
     predicted = page.row.predicted
     assert predicted is not None
     right = replace(page, row=replace(page.row, label=predicted, correct=True))
-    assert image_sheet(right).finding == f"Predicted {predicted.short} with {predicted.percent}, as labelled."
+    assert image_sheet(right).finding == (
+        f"The model says {predicted.short} ({predicted.percent}), which is right."
+    )
     unlabelled = replace(page, row=replace(page.row, label=None, correct=None))
     assert image_sheet(unlabelled).finding.endswith("; the image has no label.")

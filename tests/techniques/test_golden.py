@@ -23,7 +23,9 @@ from vitreport.techniques.technique import TECHNIQUES, Context, Technique
 BOUND = 1e-4
 BOUND_OF_A_FLIP = 1e-3
 """Where torch rounds otherwise, an entry at the edge of the discard may fall on the other side."""
-SAME_TORCH = torch.__version__.startswith("2.15.")
+AT_THE_EDGE = "gradient_rollout:discard=public,discard_ratio=0.9"
+"""Seen with torch 2.6 on one picture, 1.6e-4; every other map keeps the bound there too."""
+OLDER_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 15)
 """The golden maps were made with torch 2.15."""
 PICTURES = {
     "both": "seed/both.png",
@@ -91,7 +93,7 @@ def test_maps_attention_gradients_and_logits_equal_the_public_ones(
         expected = {spec: golden[key] for spec, key in KEYS.items()}
         expected |= {spec: golden[key][number] for spec, key in TARGET_KEYS.items()}
         for spec, values in expected.items():
-            bound = BOUND if "discard_ratio=0.9" not in spec or SAME_TORCH else BOUND_OF_A_FLIP
+            bound = BOUND_OF_A_FLIP if OLDER_TORCH and spec == AT_THE_EDGE else BOUND
             assert np.abs(_map(spec, known) - values).max() <= bound * np.abs(values).max(), spec
 
 

@@ -152,10 +152,10 @@ class SitePages:
             "image.html",
             root="../",
             page=page,
-            description=f"What the model looks at in {page.row.name}. {_verdict(page)}",
+            description=f"What the model looks at in {page.row.name}. {page.row.finding}",
             photo=photo,
             photo_alt=f"{page.row.name} as the model saw it, {page.photo.width} × {page.photo.height} pixels",
-            verdict=_verdict(page),
+            verdict=page.row.finding,
             raw_size=raw_size,
             families=_families(page.sections, keep),
             studies=[_study(section, keep) for section in page.sections if section.is_study],
@@ -207,13 +207,3 @@ def _columns(rows: Sequence[ImageRow]) -> str:
 
 def _listed(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[Listed]:
     return [Listed(row, small.get(row.id, "")) for row in rows]
-
-
-def _verdict(page: ImagePage) -> str:
-    predicted, label = page.row.predicted, page.row.label
-    if predicted is None:
-        return "There is no prediction."
-    sentence = f"The model says {predicted.short} ({predicted.percent})"
-    if label is None:
-        return f"{sentence}; the image has no label."
-    return f"{sentence}, which is right." if page.row.correct else f"{sentence}; the label is {label.short}."

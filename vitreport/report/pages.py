@@ -78,6 +78,16 @@ class ImageRow:
             return "quarantined"
         return "" if self.correct is None else ("correct" if self.correct else "wrong")
 
+    @property
+    def finding(self) -> str:
+        """The verdict in a sentence, with the numbers."""
+        if self.predicted is None:
+            return "There is no prediction."
+        said = f"The model says {self.predicted.short} ({self.predicted.percent})"
+        if self.label is None:
+            return f"{said}; the image has no label."
+        return f"{said}, which is right." if self.correct else f"{said}; the label is {self.label.short}."
+
 
 @dataclass(frozen=True)
 class Slice:

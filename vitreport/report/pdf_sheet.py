@@ -78,7 +78,7 @@ def image_sheet(page: ImagePage) -> ImageSheet:
     """The sheet of one explained image."""
     return ImageSheet(
         page=page,
-        finding=_finding(page),
+        finding=page.row.finding,
         lines=_lines(page),
         pictures=tuple(_pictures(page)),
         troubles=_troubles(page),
@@ -88,16 +88,6 @@ def image_sheet(page: ImagePage) -> ImageSheet:
 def _troubles(page: ImagePage) -> tuple[str, ...]:
     failed = (f"{problem.title} ({problem.key}) failed: {problem.reason}" for problem in page.failed)
     return (*filter(None, (page.unexplained,)), *failed)
-
-
-def _finding(page: ImagePage) -> str:
-    predicted, label = page.row.predicted, page.row.label
-    if predicted is None:
-        return "The store holds no prediction."
-    said = f"Predicted {predicted.short} with {predicted.percent}"
-    if label is None:
-        return f"{said}; the image has no label."
-    return f"{said}, as labelled." if page.row.correct else f"{said}; the label is {label.short}."
 
 
 def _lines(page: ImagePage) -> tuple[PredictionLine, ...]:
