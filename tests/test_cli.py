@@ -43,7 +43,7 @@ def test_help_comes_without_importing_torch():
         process("--help", before="import sys\nsys.modules['torch'] = None\nsys.modules['pyarrow'] = None")
     )
     assert code == 0, err
-    for command in ("run", "explain", "report", "techniques", "doctor"):
+    for command in ("run", "demo", "explain", "report", "techniques", "doctor"):
         assert command in out
 
 

@@ -26,10 +26,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_templates_licence_and_type_marker_and_no_tests(wheel):
+def test_the_wheel_holds_templates_models_licence_and_type_marker_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     templates = {path.relative_to(PROJECT / "templates").as_posix() for path in files(PROJECT / "templates")}
     assert {f"vitreport/templates/{name}" for name in templates} <= set(names)
+    models = files(PROJECT / "vitreport" / "demo" / "models")
+    assert len(models) == 6 and {path.relative_to(PROJECT).as_posix() for path in models} <= set(names)
     assert "vitreport/py.typed" in names
     assert any(name.endswith("licenses/vitreport/LICENSE") for name in names)
     assert not [name for name in names if "test" in name]
@@ -55,6 +57,12 @@ def test_an_installed_wheel_writes_a_report_far_from_the_checkout(wheel, tmp_pat
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report" / "index.html").is_file()
     assert (tmp_path / "run" / "report.pdf").is_file()
+    done = subprocess.run(
+        [str(home / "bin" / "vitreport"), "demo", "--images", "2", "-o", "demo"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("explained 2 of 2 images\n")
     where = subprocess.run(
         [str(python), "-c", "import vitreport; print(vitreport.__file__)"],
         cwd=tmp_path, check=True, capture_output=True, text=True,

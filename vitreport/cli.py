@@ -64,24 +64,29 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")
 
 
+_technique_option = click.option(
+    "-t",
+    "--technique",
+    "techniques",
+    multiple=True,
+    metavar="SPEC",
+    help="core, standard, all, or NAME[:key=value,…]; repeatable.  [default: core]",
+)
+
+
 def _explain_options(command: Command) -> Command:
     """The options that decide what is computed."""
     options = [
         click.argument("images", nargs=-1),
         click.option("-o", "--output", required=True, type=Path, help="The run folder."),
-        click.option("--model", help="timm name, hf-hub:… or local-dir:…  [default: vit_base_patch16_224]"),
+        click.option(
+            "--model", help="timm name, hf-hub:…, local-dir:… or embedded:…  [default: vit_base_patch16_224]"
+        ),
         click.option("--checkpoint", help="Weights: a safetensors or torch file; without it, the hub's."),
         click.option("--labels", help="Class names: one a line, or JSON."),
         click.option("--model-card", help="What the report should say of the model: text, JSON or TOML."),
         click.option("--image-size", metavar="HxW", help="Input size, where it is not the model's own."),
-        click.option(
-            "-t",
-            "--technique",
-            "techniques",
-            multiple=True,
-            metavar="SPEC",
-            help="core, standard, all, or NAME[:key=value,…]; repeatable.  [default: core]",
-        ),
+        _technique_option,
         click.option(
             "--target",
             "targets",
@@ -127,20 +132,46 @@ def _report_options(command: Command) -> Command:
 @_report_options
 def run(output: Path, pdf: bool, pdf_images: int, quiet: bool, **options: Any) -> None:
     """Explain IMAGES (files, folders, CSV manifests), then write the report."""
-    finished = _explain(output, quiet, options)
-    try:
-        _report(output, pdf, pdf_images, quiet)
-    except RenderError as error:
-        click.echo(f"vitreport: {error}", err=True)
-        _close(finished, quiet, code=FAILED)
-    _close(finished, quiet)
+    finished = _explain(_settings(options), output, quiet)
+    _report_and_close(finished, output, pdf, pdf_images, quiet)
 
 
 @main.command()
 @_explain_options
 def explain(output: Path, quiet: bool, **options: Any) -> None:
     """Explain IMAGES into a run folder, without a report."""
-    _close(_explain(output, quiet, options), quiet)
+    _close(_explain(_settings(options), output, quiet), quiet)
+
+
+@main.command()
+@click.option("-o", "--output", required=True, type=Path, help="The run folder.")
+@click.option(
+    "--model",
+    type=click.Choice(["honest", "shortcut"]),
+    default="honest",
+    show_default=True,
+    help="shortcut was taught to cheat: see what the report says of it.",
+)
+@click.option(
+    "--images", default=24, show_default=True, type=click.IntRange(1), metavar="N", help="How many."
+)
+@_technique_option
+@_report_options
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def demo(
+    output: Path,
+    model: str,
+    images: int,
+    techniques: tuple[str, ...],
+    pdf: bool,
+    pdf_images: int,
+    quiet: bool,
+) -> None:
+    """Do the main job on an embedded model and generated images: no network, nothing to prepare."""
+    from vitreport.demo.demonstration import prepare
+
+    finished = _explain(prepare(output, model, images, techniques or ("core",)), output, quiet)
+    _report_and_close(finished, output, pdf, pdf_images, quiet)
 
 
 @main.command()
@@ -188,10 +219,9 @@ def doctor() -> None:
     sys.exit(0 if ready else NOTHING)
 
 
-def _explain(output: Path, quiet: bool, options: dict[str, Any]) -> Run:
+def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:
     from vitreport import api
 
-    settings = _settings(options)
     with _progress(quiet) as progress:
         finished = api.explain(settings, output, progress=progress)
     if not quiet:
@@ -222,6 +252,19 @@ def _report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
         index = api.build_report(run_folder, pdf=pdf, pdf_images=pdf_images, progress=progress)
     if not quiet:
         click.echo(f"report: {index}" + (f" and {run_folder / 'report.pdf'}" if pdf else ""))
+
+
+def _report_and_close(finished: Run, output: Path, pdf: bool, pdf_images: int, quiet: bool) -> NoReturn:
+    """Writes the report; where that fails, what was computed is still good."""
+    try:
+        _report(output, pdf, pdf_images, quiet)
+    except RenderError as error:
+        click.echo(f"vitreport: {error}", err=True)
+        site = output / "report" / "index.html"
+        if site.is_file() and not quiet:
+            click.echo(f"report: {site}")
+        _close(finished, quiet, code=FAILED)
+    _close(finished, quiet)
 
 
 def _close(finished: Run, quiet: bool, code: int = 0) -> NoReturn:

@@ -14,6 +14,7 @@ from vitreport.errors import SettingsError
 from vitreport.explanation import ImageRef
 from vitreport.images import Catalogue, build_catalogue
 from vitreport.images.file import printable
+from vitreport.model.embedded import embedded_card
 from vitreport.model.environment import choose_device, device_name, environment
 from vitreport.model.load import VisionModel, load_model
 from vitreport.model.memory import automatic_batch_size
@@ -111,7 +112,7 @@ def make_plan(
         UnsupportedModelError: the model's attention cannot be read.
     """
     techniques = select(settings.techniques)
-    card = read_card(_path(settings.model_card))
+    card = read_card(_path(settings.model_card) or embedded_card(settings.model))
     device = choose_device(settings.device)
     model = load_model(
         settings.model,

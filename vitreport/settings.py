@@ -88,10 +88,11 @@ class RunSettings:
 
     Attributes:
         images: files, folders and CSV manifests.
-        model: timm name (``deit_tiny_patch16_224``, ``hf-hub:…``).
+        model: timm name (``deit_tiny_patch16_224``, ``hf-hub:…``, ``embedded:honest``).
         checkpoint: safetensors or torch file with the weights; None takes the hub's.
         labels: file of class names, one a line, or JSON.
-        model_card: file with a description of the model for the report (JSON or TOML or Markdown).
+        model_card: file with a description of the model for the report (JSON or TOML or Markdown);
+            embedded models have their own.
         image_size: (height, width) of the model's input; None takes the model's own.
         techniques: specs and tiers.
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.

@@ -1,4 +1,4 @@
-from tests.benchmarks import explain_cost, explain_memory
+from tests.benchmarks import explain_cost, explain_memory, localization
 
 
 def test_the_cost_benchmark_prints_a_ratio_for_every_technique():
@@ -14,3 +14,12 @@ def test_the_memory_benchmark_prints_a_ratio():
     ratio = explain_memory.main(["--small", "2", "--large", "3"], lines.append)
     assert 0.5 < ratio < 2
     assert len(lines) == 3
+
+
+def test_the_localization_benchmark_prints_a_row_a_technique_for_both_models():
+    lines: list[str] = []
+    localization.main(["--scenes", "6"], lines.append)
+    for name in ("honest", "shortcut"):
+        assert any(line.startswith(f"{name}: 6 held-out scenes") for line in lines)
+    for key in ("gradient_rollout", "attention_rollout:fusion=max", "centre", "random"):
+        assert sum(line.split()[0] == key for line in lines) == 2

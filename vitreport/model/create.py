@@ -19,11 +19,12 @@ from vitreport.model.checkpoint import (
     read_checkpoint,
     square_image_size,
 )
+from vitreport.model.embedded import EMBEDDED, embedded_folder
 from vitreport.model.families import attention_modules
 from vitreport.model.hub import distance_noticed
 
 LOCAL = "local-dir:"
-_HUBS = (LOCAL, "hf-hub:", "hf_hub:", "timm/")
+_HUBS = (LOCAL, EMBEDDED, "hf-hub:", "hf_hub:", "timm/")
 
 
 def from_checkpoint(name: str, checkpoint: Path, image_size: tuple[int, int] | None) -> nn.Module:
@@ -36,6 +37,8 @@ def from_checkpoint(name: str, checkpoint: Path, image_size: tuple[int, int] | N
         SettingsError: the name is unknown, or the weights cannot be read or do not fit.
     """
     _check_name(name)
+    if name.startswith(EMBEDDED):
+        raise SettingsError(f"{name} brings its own weights; leave --checkpoint out")
     state = read_checkpoint(checkpoint)
     module = _sized_like(name, state, image_size)
     load_into(module, state, str(checkpoint))
@@ -47,13 +50,15 @@ def from_checkpoint(name: str, checkpoint: Path, image_size: tuple[int, int] | N
 
 
 def from_hub(name: str, image_size: tuple[int, int] | None) -> nn.Module:
-    """Builds `name` with the weights of the model hub, of its cache, or of a downloaded folder.
+    """Builds `name` with the weights of the model hub, its cache, a downloaded folder or the package.
 
     Raises:
         SettingsError: the name is unknown, or the weights cannot be had.
         UnsupportedModelError: the architecture cannot be explained; nothing was fetched.
     """
     _check_name(name)
+    if name.startswith(EMBEDDED):
+        name = f"{LOCAL}{embedded_folder(name)}"
     options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     if not name.startswith(_HUBS):
         _check_architecture(name)

@@ -17,6 +17,7 @@ from vitreport.explanation import ClassNames
 from vitreport.model.checkpoint import tensors_sha256
 from vitreport.model.class_names import class_names
 from vitreport.model.create import LOCAL, from_checkpoint, from_hub, own_size
+from vitreport.model.embedded import EMBEDDED
 from vitreport.model.layout import TokenLayout, layout_of
 from vitreport.model.preparation import Preparation
 from vitreport.model.probe import probe
@@ -78,7 +79,7 @@ def load_model(
     """Loads a model and makes sure that its attention can be read.
 
     Args:
-        name: a timm architecture, or ``hf-hub:`` / ``local-dir:`` and a place.
+        name: a timm architecture, or ``hf-hub:`` / ``local-dir:`` and a place, or ``embedded:`` and a name.
         checkpoint: weights; None takes those of the hub.
         labels: file with class names.
         image_size: (height, width) of the input, where it is not the model's own.
@@ -153,6 +154,8 @@ def as_vision_model(
 def _origin(name: str, checkpoint: Path | None) -> str:
     if checkpoint is not None:
         return checkpoint.name
+    if name.startswith(EMBEDDED):
+        return "embedded in vitreport"
     if name.startswith(LOCAL):
         return f"the folder {Path(name.removeprefix(LOCAL)).name}"
     return "the model hub"

@@ -21,6 +21,8 @@ from vitreport.store.manifest import Manifest, TechniqueRecord
 MANIFEST = "manifest.json"
 CATALOGUE = "data/catalogue.parquet"
 TIMINGS = "timings.json"
+DEMO_TABLE = "demo/images.csv"
+"""The table of the demonstration's images, whose folder may be there before the run."""
 
 
 def part_name(shard: int) -> str:
@@ -62,10 +64,11 @@ class RunFolder:
         nearest = next(place for place in (self.root, *self.root.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise StoreError(f"cannot write to {nearest}; choose another -o")
+        demo = Path(DEMO_TABLE).parent.name
+        own = {f".{MANIFEST}.writing", f".{demo}.writing"}
+        own |= {demo} if (self.root / DEMO_TABLE).is_file() else set()
         strangers = sorted(
-            path.name
-            for path in (self.root.iterdir() if self.root.exists() else ())
-            if path.name != f".{MANIFEST}.writing"
+            path.name for path in (self.root.iterdir() if self.root.exists() else ()) if path.name not in own
         )
         if strangers:
             raise StoreError(

@@ -1,0 +1,78 @@
+"""Where maps point, measured against the known masks of generated scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vitreport.demo.scene import Scene
+from vitreport.demo.training import normalised
+from vitreport.model.load import VisionModel
+from vitreport.model.trace import Need, traced
+from vitreport.techniques.technique import Context, Technique
+
+Maps = NDArray[np.float32]
+
+
+def maps_of(
+    model: VisionModel,
+    techniques: Sequence[Technique],
+    pixels: NDArray[np.uint8],
+    targets: Sequence[int],
+    batch_size: int = 100,
+) -> dict[str, Maps]:
+    """Every technique's maps, (images, rows, cols), for one target an image."""
+    needs = Need.NOTHING
+    kinds: dict[type[Technique], list[Technique]] = {}
+    for technique in techniques:
+        needs |= technique.needs
+        kinds.setdefault(type(technique), []).append(technique)
+    found: dict[str, list[Maps]] = {technique.key: [] for technique in techniques}
+    with traced(model.module, model.layout, needs) as tracer:
+        for at in range(0, len(pixels), batch_size):
+            part = slice(at, at + batch_size)
+            trace = tracer.gradient(tracer.forward(normalised(pixels[part])), torch.tensor(targets[part]))
+            ids = tuple(f"{number:016x}" for number in range(at, at + len(pixels[part])))
+            context = Context(trace, model, ids, seed=0)
+            for kind, members in kinds.items():
+                for member, values in zip(members, kind.attribute_all(members, context), strict=True):
+                    found[member.key].append(values.float().numpy())
+    return {key: np.concatenate(parts) for key, parts in found.items()}
+
+
+def patch_shares(plane: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:
+    """How much of each patch a plane (height, width) covers, (rows, cols)."""
+    rows, cols = grid
+    height, width = plane.shape
+    return plane.reshape(rows, height // rows, cols, width // cols).mean((1, 3))
+
+
+def pointing(maps: Maps, scenes: Sequence[Scene], labels: Sequence[int]) -> NDArray[np.float64]:
+    """For each image, whether the patch of the largest value is mostly object; (images,) in [0, 1].
+
+    Where several patches share the largest value, the share of them that are.
+    """
+    hits = []
+    for values, scene, label in zip(maps, scenes, labels, strict=True):
+        inside = patch_shares(scene.mask == label + 1, values.shape) >= 0.5
+        hits.append(inside[values >= values.max() - 1e-6 * np.abs(values).max()].mean())
+    return np.array(hits)
+
+
+def corner_ratio(maps: Maps, mark: NDArray[np.bool_]) -> float:
+    """Mean positive relevance of the patches that the mark touches, over that of the other three corners'.
+
+    Each map's positive part is scaled to sum to 1 first; maps without one are left out.
+    """
+    positive = np.maximum(maps, 0)
+    total = positive.sum((1, 2), keepdims=True)
+    share = np.divide(positive, total, where=total > 0, out=np.zeros_like(positive)).mean(0)
+    touched = patch_shares(mark, share.shape) > 0
+    own, others = (
+        share[touched].sum(),
+        [share[turned].sum() for turned in (touched[::-1], touched[:, ::-1], touched[::-1, ::-1])],
+    )
+    return float(own / np.mean(others))
