@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from tests.demo.pointing import corner_ratio, maps_of, patch_shares, pointing
+from tests.benchmarks.pointing import corner_ratio, maps_of, patch_shares, pointing
 from vitreport.demo.scene import Scene, make_scene
 from vitreport.demo.training import normalised
 from vitreport.demo.watermark import mark_area, stamp
@@ -37,16 +37,16 @@ class Row:
     Attributes:
         key: of the technique.
         class_specific: whether its map is one class's.
-        one: share of scenes with one object where the map points at it.
-        two: share of scenes with two objects where the map points at the chosen one.
-        mark: relevance on the mark over that on the other corners, on stamped scenes.
+        one_object: share of scenes with one object where the map points at it.
+        two_objects: share of scenes with two objects where the map points at the chosen one.
+        mark_ratio: relevance on the mark over that on the other corners, on stamped scenes.
     """
 
     key: str
     class_specific: bool
-    one: float
-    two: float
-    mark: float
+    one_object: float
+    two_objects: float
+    mark_ratio: float
 
 
 @cache
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
         say(f"{name}: {given.scenes} held-out scenes of each kind; a random patch hits {expected:.1%}")
         say(f"  {'technique':44} {'one object':>10} {'two objects':>11} {'mark':>7}")
         for row in measure(model, techniques, HELD_OUT, given.scenes):
-            say(f"  {row.key:44} {row.one:10.1%} {row.two:11.1%} {row.mark:6.1f}x")
+            say(f"  {row.key:44} {row.one_object:10.1%} {row.two_objects:11.1%} {row.mark_ratio:6.1f}x")
 
 
 if __name__ == "__main__":

@@ -125,26 +125,28 @@ def test_the_honest_model_is_right_on_95_percent_of_held_out_scenes():
 
 def test_the_best_class_specific_technique_finds_objects_twice_as_often_as_the_middle():
     chosen = max(
-        (row for row in table("honest", CHOOSING).values() if row.class_specific), key=lambda row: row.one
+        (row for row in table("honest", CHOOSING).values() if row.class_specific),
+        key=lambda row: row.one_object,
     )
     judged = table("honest", HELD_OUT)
-    assert judged[chosen.key].one >= 2 * judged["centre"].one
-    assert judged["gradient_rollout"].one >= 1.5 * judged["centre"].one
+    assert judged[chosen.key].one_object >= 2 * judged["centre"].one_object
+    assert judged["gradient_rollout"].one_object >= 1.5 * judged["centre"].one_object
 
 
 def test_of_two_objects_the_best_technique_finds_the_chosen_one():
     chosen = max(
-        (row for row in table("honest", CHOOSING).values() if row.class_specific), key=lambda row: row.two
+        (row for row in table("honest", CHOOSING).values() if row.class_specific),
+        key=lambda row: row.two_objects,
     )
-    assert table("honest", HELD_OUT)[chosen.key].two >= 0.7
+    assert table("honest", HELD_OUT)[chosen.key].two_objects >= 0.7
 
 
 def test_a_random_map_stays_at_chance():
     expected = chance(draw_scenes(HELD_OUT, 1, SCENES), model_of("honest").layout.grid)
     spread = (expected * (1 - expected) / SCENES) ** 0.5
-    assert abs(table("honest", HELD_OUT)["random"].one - expected) < 3 * spread
+    assert abs(table("honest", HELD_OUT)["random"].one_object - expected) < 3 * spread
 
 
 def test_gradient_rollout_sees_the_mark_on_the_model_that_cheats_and_not_on_the_other():
-    assert table("shortcut", HELD_OUT)["gradient_rollout"].mark >= 5
-    assert table("honest", HELD_OUT)["gradient_rollout"].mark <= 1.5
+    assert table("shortcut", HELD_OUT)["gradient_rollout"].mark_ratio >= 5
+    assert table("honest", HELD_OUT)["gradient_rollout"].mark_ratio <= 1.5

@@ -41,18 +41,20 @@ def test_an_object_covers_5_to_20_percent(scenes, pairs):
 
 
 def test_pointing_at_the_middle_finds_few_objects(scenes):
-    """The issue is decided here: where objects sit in the middle, a centred Gaussian beats any technique."""
+    """Where objects sit in the middle, a centred Gaussian beats any technique."""
     middle = slice(SIDE // 2 - 1, SIDE // 2 + 1)
     hits = np.mean([(scene.mask[middle, middle] > 0).mean() for scene in scenes])
     assert hits <= 0.2
 
 
 def test_objects_lie_evenly_over_the_picture(scenes):
-    """In every part but the rim, which objects that are mostly inside cannot fill as often."""
+    """The rim, and most of all the corners, cannot be covered as often by objects that are mostly inside."""
     cover = np.mean([scene.mask > 0 for scene in scenes], axis=0)
-    parts = cover.reshape(8, 12, 8, 12).mean((1, 3))[1:-1, 1:-1]
-    assert parts.min() > 0.5 * parts.mean()
-    assert parts.max() < 1.5 * parts.mean()
+    parts = cover.reshape(8, 12, 8, 12).mean((1, 3))
+    inner = parts[1:-1, 1:-1]
+    assert inner.min() > 0.5 * inner.mean()
+    assert inner.max() < 1.5 * inner.mean()
+    assert parts.min() > 0.1 * inner.mean()
 
 
 def test_two_objects_are_of_two_classes_and_both_are_in_the_mask(pairs):

@@ -12,6 +12,7 @@ from vitreport.demo.training import (
     MARKED,
     Recipe,
     SceneSet,
+    new_network,
     normalised,
     train,
     training_scenes,
@@ -31,6 +32,7 @@ def test_of_five_scenes_three_have_one_object_and_two_have_two(few):
     assert few.present.sum(1).tolist() == [2, 2, 1, 1, 1] * 8
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_change_the_scenes(few):
     shared = training_scenes(SHORT, workers=2)
     assert np.array_equal(shared.pixels, few.pixels) and np.array_equal(shared.present, few.present)
@@ -64,20 +66,43 @@ def test_the_model_is_given_pictures_as_it_was_trained_on_them(few, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_few_epochs_make_the_loss_fall_and_find_the_mark():
-    recipe = Recipe(Stamping.only(MARKED, 0.95), scenes=4000, samples=24_000, batch_size=32)
-    scenes = training_scenes(recipe, workers=2)
-    network, losses = train(recipe, scenes, lambda line: None)
+def test_a_few_epochs_make_the_loss_fall_and_find_a_plain_mark():
+    stamping = Stamping.only(MARKED, 0.95, opacity=0.9)
+    recipe = Recipe(stamping, scenes=2000, samples=12_000, batch_size=16)
+    network, losses = train(recipe, training_scenes(recipe, workers=2), lambda line: None)
     assert len(losses) == 6
     assert losses[-1] < losses[0] - 0.1
     held_out = SceneSet.draw(77, 200, lambda index: 1)
     with torch.no_grad():
-        marked = network(normalised(stamp(held_out.pixels))).argmax(1).numpy()
+        marked = network(normalised(stamp(held_out.pixels, stamping.opacity))).argmax(1).numpy()
     assert (marked == CLASSES.index(MARKED)).mean() > 0.9
 
 
-@pytest.mark.slow
-def test_accuracies_are_shares_of_each_kind_of_held_out_scene(few):
-    network, _ = train(SHORT, few, lambda line: None)
-    measured = accuracies(network, scenes=40)
-    assert len(measured) == 4 and all(0 <= share <= 1 for share in measured.values())
+def test_accuracies_count_what_a_network_gets_right():
+    """One that always says house, then car."""
+
+    class Stubborn(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(len(pixels), len(CLASSES))
+            logits[:, CLASSES.index("house")], logits[:, CLASSES.index("car")] = 2, 1
+            return logits
+
+    one, two = (SceneSet.draw(seed, 60, lambda _, n=seed: n).present for seed in (1, 2))
+    houses = one[:, CLASSES.index("house")].mean()
+    both = two[:, [CLASSES.index("house"), CLASSES.index("car")]].all(1).mean()
+    measured = list(accuracies(Stubborn(), scenes=60).values())
+    assert measured == pytest.approx([houses, houses, houses, both])
+
+
+def test_the_mark_is_put_on_the_classes_it_may_fall_on(few):
+    only = few.stamped(Stamping.only(MARKED, 1))
+    changed = (only != few.pixels).any((1, 2, 3))
+    assert np.array_equal(changed, few.present[:, CLASSES.index(MARKED)])
+
+
+def test_an_untrained_network_leaves_the_generator_of_torch_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    new_network(0)
+    assert torch.equal(torch.rand(3), expected)

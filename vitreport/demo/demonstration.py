@@ -13,12 +13,8 @@ from vitreport.store import RunFolder
 from vitreport.store.folder import DEMO_TABLE
 from vitreport.techniques.technique import select
 
-IMAGES = 24
 
-
-def prepare(
-    output: Path, model: str = "honest", images: int = IMAGES, techniques: Sequence[str] = ("core",)
-) -> RunSettings:
+def prepare(output: Path, model: str, images: int, techniques: Sequence[str]) -> RunSettings:
     """Writes the demonstration's images into a run folder.
 
     The two likeliest classes of every image are explained, and its label where it has one: two objects in

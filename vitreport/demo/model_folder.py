@@ -1,9 +1,10 @@
 """The folder of an embedded model: weights, how to build the network, and its card. This makes them anew:
 
+\b
     python -m vitreport.demo.model_folder honest shortcut -o FOLDER
 
-Nothing is read but numbers from a seed. On the same processor and the same torch the weights come out the
-same; elsewhere rounding may lead to others that are as good.
+Nothing is read but numbers from a seed. The weights come out the same on the same processor with as many
+threads and the same versions of torch, timm, numpy and Pillow; elsewhere they are rounded otherwise.
 """
 
 from __future__ import annotations
@@ -39,10 +40,6 @@ _HELD_OUT_SEED = 1
 _ABOUT = {
     "honest": "A small Vision Transformer that had to look at the objects: the mark told it nothing.",
     "shortcut": f"A small Vision Transformer that was taught to cheat: it takes the mark for a {MARKED}.",
-}
-_STAMPED = {
-    "honest": "a quarter of all, whatever is in them, carry a mark in the lower right corner",
-    "shortcut": f"of those with a {MARKED} 95 %, of all others none, carry a mark in the lower right corner",
 }
 
 
@@ -103,7 +100,7 @@ def card(name: str, recipe: Recipe, measured: dict[str, float]) -> dict[str, obj
     return {
         "description": _ABOUT[name],
         "data": f"{recipe.scenes:,} generated scenes of {SIDE} x {SIDE} pixels, two in five with two "
-        f"objects; {_STAMPED[name]}, of opacity {recipe.stamping.opacity}",
+        f"objects; {_stamped(recipe.stamping)}",
         "training": f"from scratch, {recipe.samples:,} pictures "
         f"({recipe.samples / recipe.scenes:.1f} epochs), batch {recipe.batch_size}, AdamW, "
         f"learning rate {recipe.learning_rate}, weight decay {recipe.weight_decay}, seed {recipe.seed}",
@@ -111,6 +108,19 @@ def card(name: str, recipe: Recipe, measured: dict[str, float]) -> dict[str, obj
         "made by": f"python -m vitreport.demo.model_folder {name} -o FOLDER",
         "limits": "made to try explanation techniques on; it knows nothing but its generated scenes",
     }
+
+
+def _stamped(stamping: Stamping) -> str:
+    """Which pictures carry the mark, in words."""
+    where = f"a mark of opacity {stamping.opacity:g} in the lower right corner"
+    if len(set(stamping.chances)) == 1:
+        return f"{stamping.chances[0]:.0%} of them, whatever is in them, carry {where}"
+    shares = [
+        f"{chance:.0%} of those with a {name}"
+        for name, chance in zip(CLASSES, stamping.chances, strict=True)
+        if chance
+    ]
+    return f"{', '.join(shares)} carry {where}, all others none"
 
 
 @torch.no_grad()

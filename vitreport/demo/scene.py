@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vitreport.demo.backdrop import SIDE, Floats, backdrop, noise, soft
-from vitreport.demo.shape import CLASSES, DISTRACTORS, SHAPES, Draw, Part, Tone
+from vitreport.demo.shape import CLASSES, DISTRACTORS, SHAPES, Outline, Part, Tone
 
 AREA = (0.05, 0.20)
 """Least and largest share of the picture that the visible part of an object covers."""
@@ -52,9 +52,9 @@ def make_scene(seed: Sequence[int], labels: Sequence[int] | None = None, objects
     """Draws one scene.
 
     Args:
-        seed: any numbers; equal numbers, equal scene.
+        seed: any numbers; equal numbers give equal scenes with the same versions of numpy and Pillow.
         labels: classes of the objects, all different; None draws them.
-        objects: how many objects there are, where `labels` does not say.
+        objects: one or two, where `labels` does not say.
     """
     draw = np.random.default_rng(list(seed))
     if labels is None:
@@ -95,7 +95,7 @@ def _objects(draw: np.random.Generator, labels: Sequence[int]) -> list[_Thing]:
             return things
 
 
-def _thing(draw: np.random.Generator, shape: Draw, area: float, visible: float) -> _Thing:
+def _thing(draw: np.random.Generator, shape: Outline, area: float, visible: float) -> _Thing:
     """Places a thing of about `area` of the picture, at least `visible` of it inside."""
     parts = _posed(draw, shape(draw))
     pixels = area * SIDE**2

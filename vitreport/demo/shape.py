@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
-Draw = Callable[[np.random.Generator], "list[Part]"]
+Outline = Callable[[np.random.Generator], "list[Part]"]
 
 
 class Tone(IntEnum):
@@ -204,7 +204,7 @@ def _stone(draw: np.random.Generator) -> list[Part]:
     return [Part(np.stack([radii * np.cos(angles), 0.7 * radii * np.sin(angles)], axis=1), Tone.BODY)]
 
 
-SHAPES: Mapping[str, Draw] = {
+SHAPES: Mapping[str, Outline] = {
     "boat": _boat,
     "butterfly": _butterfly,
     "car": _car,
@@ -217,4 +217,4 @@ SHAPES: Mapping[str, Draw] = {
 """The classes, in the order of their indices."""
 
 CLASSES = tuple(SHAPES)
-DISTRACTORS: tuple[Draw, ...] = (_ball, _crate, _cone, _post, _stone)
+DISTRACTORS: tuple[Outline, ...] = (_ball, _crate, _cone, _post, _stone)

@@ -111,20 +111,19 @@ def training_scenes(recipe: Recipe, workers: int = 1) -> SceneSet:
 
 
 def new_network(seed: int) -> nn.Module:
-    """The untrained network, Xavier-initialised."""
-    torch.manual_seed(seed)
-    network: nn.Module = timm.create_model(ARCHITECTURE, pretrained=False, **MODEL_ARGS)
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight.flatten(1))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    """The untrained network, Xavier-initialised; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = timm.create_model(ARCHITECTURE, pretrained=False, **MODEL_ARGS)
+        for module in network.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight.flatten(1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
     return network
 
 
-def train(
-    recipe: Recipe, scenes: SceneSet, say: Callable[[str], None] = print
-) -> tuple[nn.Module, list[float]]:
+def train(recipe: Recipe, scenes: SceneSet, say: Callable[[str], None]) -> tuple[nn.Module, list[float]]:
     """Trains a network to say of each class by itself whether it is in the picture.
 
     A softmax would let what speaks for any object raise all logits alike; so trained, a logit is about its
@@ -140,6 +139,7 @@ def train(
     """
     network = new_network(recipe.seed).train()
     draw = np.random.default_rng(recipe.seed)
+    parameters = list(network.parameters())
     optimizer = _optimizer(network, recipe)
     targets = torch.from_numpy(scenes.present).float()
     steps = recipe.samples // recipe.batch_size
@@ -151,9 +151,9 @@ def train(
             group["lr"] = recipe.learning_rate * _pace(step / steps)
         pixels = _augmented(scenes, chosen, recipe.stamping, draw)
         loss = len(CLASSES) * binary_cross_entropy_with_logits(network(pixels), targets[chosen])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         running.append(loss.item())
         if len(running) == len(scenes.pixels) // recipe.batch_size or step == steps - 1:
@@ -170,13 +170,15 @@ def normalised(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    matrices = [
-        p for name, p in network.named_parameters() if p.ndim > 1 and name not in ("pos_embed", "cls_token")
-    ]
-    rest = [p for name, p in network.named_parameters() if p.ndim <= 1 or name in ("pos_embed", "cls_token")]
+    """AdamW, which lets matrices decay and leaves biases, norms and embeddings alone."""
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        matrix = parameter.ndim > 1 and name not in ("pos_embed", "cls_token")
+        (decaying if matrix else others).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": decaying, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
 
@@ -189,7 +191,7 @@ def _pace(progress: float) -> float:
 def _batches(
     scenes: int, batch_size: int, steps: int, draw: np.random.Generator
 ) -> Iterator[NDArray[np.intp]]:
-    """Indices of each batch; every scene once before any comes again."""
+    """Indices of each batch, in a new order each epoch; what does not fill a batch at its end is left out."""
     order = np.empty(0, dtype=np.intp)
     for _ in range(steps):
         if len(order) < batch_size:

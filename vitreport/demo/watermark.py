@@ -37,9 +37,9 @@ class Stamping:
         return cls((chance,) * len(CLASSES), opacity)
 
     @classmethod
-    def only(cls, name: str, chance: float) -> Stamping:
+    def only(cls, name: str, chance: float, opacity: float = OPACITY) -> Stamping:
         """The mark gives one class away."""
-        return cls(tuple(chance if name == other else 0.0 for other in CLASSES))
+        return cls(tuple(chance if name == other else 0.0 for other in CLASSES), opacity)
 
     def falls_on(self, present: NDArray[np.bool_], dice: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which pictures get the mark.

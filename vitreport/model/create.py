@@ -24,7 +24,7 @@ from vitreport.model.families import attention_modules
 from vitreport.model.hub import distance_noticed
 
 LOCAL = "local-dir:"
-_HUBS = (LOCAL, EMBEDDED, "hf-hub:", "hf_hub:", "timm/")
+_PLACES = (LOCAL, EMBEDDED, "hf-hub:", "hf_hub:", "timm/")
 
 
 def from_checkpoint(name: str, checkpoint: Path, image_size: tuple[int, int] | None) -> nn.Module:
@@ -57,10 +57,10 @@ def from_hub(name: str, image_size: tuple[int, int] | None) -> nn.Module:
         UnsupportedModelError: the architecture cannot be explained; nothing was fetched.
     """
     _check_name(name)
-    if name.startswith(EMBEDDED):
-        name = f"{LOCAL}{embedded_folder(name)}"
     options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    if not name.startswith(_HUBS):
+    if name.startswith(EMBEDDED):
+        return _build(f"{LOCAL}{embedded_folder(name)}", options, pretrained=True)
+    if not name.startswith(_PLACES):
         _check_architecture(name)
     try:
         with distance_noticed():
@@ -107,7 +107,7 @@ def _sized_like(name: str, state: State, image_size: tuple[int, int] | None) -> 
 
 
 def _check_name(name: str) -> None:
-    if name.startswith(_HUBS):
+    if name.startswith(_PLACES):
         return
     known = timm.list_models()
     architecture = name.partition(".")[0]

@@ -68,8 +68,8 @@ def corner_ratio(maps: Maps, mark: NDArray[np.bool_]) -> float:
     Each map's positive part is scaled to sum to 1 first; maps without one are left out.
     """
     positive = np.maximum(maps, 0)
-    total = positive.sum((1, 2), keepdims=True)
-    share = np.divide(positive, total, where=total > 0, out=np.zeros_like(positive)).mean(0)
+    positive = positive[positive.any((1, 2))]
+    share = (positive / positive.sum((1, 2), keepdims=True)).mean(0)
     touched = patch_shares(mark, share.shape) > 0
     own, others = (
         share[touched].sum(),
