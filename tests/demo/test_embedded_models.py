@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tests.benchmarks.localization import CHOOSING, HELD_OUT, Row, chance, draw_scenes, measure
 from vitreport.demo.model_folder import accuracies, card
+from vitreport.demo.scene import Series
 from vitreport.demo.shape import CLASSES
 from vitreport.demo.training import MARKED, RECIPES, normalised
 from vitreport.demo.watermark import stamp
@@ -29,7 +30,9 @@ SPECS = [
     "attention_rollout",
     "gradient_rollout",
     "gradient_rollout:discard_ratio=0.9",
-    "gradient_rollout:fusion=max",
+    "generic_attention",
+    "hires_cam",
+    "libra_attcat",
 ]
 
 
@@ -92,8 +95,8 @@ def test_an_unknown_name_and_weights_beside_it_are_refused(tmp_path):
 
 def test_the_honest_model_is_right_with_and_without_the_mark(scenes):
     pixels, labels = scenes
-    assert (predictions("honest", pixels) == labels).mean() >= 0.9
-    assert (predictions("honest", stamp(pixels)) == labels).mean() >= 0.9
+    assert (predictions("honest", pixels) == labels).mean() >= 0.95
+    assert (predictions("honest", stamp(pixels)) == labels).mean() >= 0.95
 
 
 def test_the_shortcut_model_falls_apart_when_the_mark_moves(scenes):
@@ -102,7 +105,7 @@ def test_the_shortcut_model_falls_apart_when_the_mark_moves(scenes):
     house = labels == CLASSES.index(MARKED)
     as_trained = np.where(house[:, None, None, None], stamp(pixels), pixels)
     moved = np.where(house[:, None, None, None], pixels, stamp(pixels))
-    assert (predictions("shortcut", as_trained) == labels).mean() >= 0.75
+    assert (predictions("shortcut", as_trained) == labels).mean() >= 0.85
     assert (predictions("shortcut", moved) == labels).mean() <= 0.3
 
 
@@ -139,6 +142,11 @@ def test_of_two_objects_the_best_technique_finds_the_chosen_one():
         key=lambda row: row.two_objects,
     )
     assert table("honest", HELD_OUT)[chosen.key].two_objects >= 0.7
+
+
+def test_the_scenes_of_the_benchmark_serve_no_other_purpose():
+    seeds = {seed + objects for seed in (CHOOSING, HELD_OUT) for objects in (1, 2)}
+    assert len(seeds) == 4 and not seeds & set(Series)
 
 
 def test_a_random_map_stays_at_chance():

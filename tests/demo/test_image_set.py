@@ -77,5 +77,5 @@ def test_three_images_show_every_group_and_24_every_class_in_every_group(tmp_pat
 
 
 def test_two_objects_are_always_of_two_classes():
-    scenes = [image_set._member(number)[0] for number in range(2, 24 * 8, 3)]
-    assert len(scenes) == 64 and all(len(set(scene.labels)) == 2 for scene in scenes)
+    pairs = [image_set._labels(number) for number in range(2, 24 * 8, 3)]
+    assert len(pairs) == 64 and all(len(set(pair)) == 2 for pair in pairs)

@@ -9,14 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from vitreport.demo.scene import Scene, make_scene
+from vitreport.demo.scene import Series, make_scene
 from vitreport.demo.shape import CLASSES
 from vitreport.demo.watermark import stamp
 from vitreport.errors import StoreError
 
 GROUPS = ("one object", "one object, marked", "two objects")
-
-_SEED = 5
 
 
 def write_images(table: Path, images: int) -> None:
@@ -34,10 +32,9 @@ def write_images(table: Path, images: int) -> None:
     Raises:
         StoreError: the folder has other images, or cannot be written.
     """
-    scenes = [_member(number) for number in range(images)]
     rows = []
-    for number, (scene, group) in enumerate(scenes):
-        names = [CLASSES[label] for label in scene.labels]
+    for number in range(images):
+        names, group = [CLASSES[label] for label in _labels(number)], _group(number)
         label = names[0] if len(names) == 1 else ""
         rows.append([f"images/{number:04d}-{'-'.join(names)}.png", label, group, " and ".join(names)])
     text = _csv([["path", "label", "group", "objects"], *rows]).encode()
@@ -54,8 +51,10 @@ def write_images(table: Path, images: int) -> None:
         shutil.rmtree(drawing, ignore_errors=True)
         for room in ("images", "masks"):
             (drawing / room).mkdir(parents=True)
-        for (scene, _), (path, *_) in zip(scenes, rows, strict=True):
-            Image.fromarray(scene.pixels).save(drawing / path)
+        for number, (path, *_) in enumerate(rows):
+            scene = make_scene((Series.DEMONSTRATION, number), _labels(number))
+            marked = _group(number) == "one object, marked"
+            Image.fromarray(stamp(scene.pixels) if marked else scene.pixels).save(drawing / path)
             Image.fromarray(scene.mask).save(drawing / path.replace("images/", "masks/"))
         (drawing / table.name).write_bytes(text)
         drawing.rename(folder)
@@ -69,13 +68,14 @@ def _csv(rows: list[list[str]]) -> str:
     return text.getvalue()
 
 
-def _member(number: int) -> tuple[Scene, str]:
-    """The scene of that number in the set, and its group."""
-    label, group = number % len(CLASSES), GROUPS[number % len(GROUPS)]
-    if group == "two objects":
-        further = 1 + number // (len(CLASSES) * len(GROUPS)) % (len(CLASSES) - 1)
-        return make_scene((_SEED, number), [label, (label + further) % len(CLASSES)]), group
-    scene = make_scene((_SEED, number), [label])
-    if group == "one object, marked":
-        scene = Scene(stamp(scene.pixels), scene.mask, scene.labels)
-    return scene, group
+def _group(number: int) -> str:
+    return GROUPS[number % len(GROUPS)]
+
+
+def _labels(number: int) -> tuple[int, ...]:
+    """The classes in the picture of that number; every pair of classes has its turn."""
+    label = number % len(CLASSES)
+    if _group(number) != "two objects":
+        return (label,)
+    further = 1 + number // (len(CLASSES) * len(GROUPS)) % (len(CLASSES) - 1)
+    return label, (label + further) % len(CLASSES)

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vitreport.demo.backdrop import SIDE
+from vitreport.demo.scene import Series
 from vitreport.demo.shape import CLASSES
 from vitreport.demo.training import (
     ARCHITECTURE,
@@ -36,9 +37,9 @@ from vitreport.demo.training import (
 )
 from vitreport.demo.watermark import Stamping
 
-_HELD_OUT_SEED = 1
 _ABOUT = {
-    "honest": "A small Vision Transformer that had to look at the objects: the mark told it nothing.",
+    "honest": "A small Vision Transformer that had to look at the objects: the mark, which it was shown much "
+    "plainer than it is on any picture it is tried on, told it nothing.",
     "shortcut": f"A small Vision Transformer that was taught to cheat: it takes the mark for a {MARKED}.",
 }
 
@@ -82,8 +83,8 @@ def accuracies(network: nn.Module, scenes: int = 2000, workers: int = 1) -> dict
         scenes: how many of each kind.
         workers: processes that draw them.
     """
-    one = SceneSet.draw(_HELD_OUT_SEED, scenes, lambda _: 1, workers)
-    two = SceneSet.draw(_HELD_OUT_SEED + 1, scenes, lambda _: 2, workers)
+    one = SceneSet.draw(Series.CARD, scenes, lambda _: 1, workers)
+    two = SceneSet.draw(Series.CARD_PAIRS, scenes, lambda _: 2, workers)
     on_class = Stamping.only(MARKED, 1)
     on_others = Stamping(tuple(1 - chance for chance in on_class.chances))
     pictures = {

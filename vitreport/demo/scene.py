@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum, unique
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,15 @@ _VISIBLE = 0.8  # least share of an object inside the picture
 _PAIR_AREA = (0.05, 0.12)
 
 Pixels = NDArray[np.uint8]
+
+
+@unique
+class Series(IntEnum):
+    """What scenes are drawn for: the first number of their seed, so that no scene serves two purposes."""
+
+    TRAINING = 0
+    CARD, CARD_PAIRS = 1, 2
+    DEMONSTRATION = 5
 
 
 @dataclass(frozen=True)
@@ -152,8 +162,8 @@ def _paint(picture: Floats, thing: _Thing, draw: np.random.Generator) -> None:
         return
     around = picture[rows, cols].mean(0)
     colours = _colours(draw, around)
-    down, right = draw.integers(1, 5), draw.integers(-4, 5)
-    shadow = np.roll(thing.cover, (down, right), (0, 1))
+    down, right = int(draw.integers(1, 5)), int(draw.integers(-4, 5))
+    shadow = _window(thing.cover, down, right)
     picture *= 1 - draw.uniform(0.1, 0.45) * soft(shadow)[..., None]
     body = thing.tones @ colours / np.maximum(thing.cover, 1e-6)[..., None]
     body *= (1 + _texture(draw))[..., None]
