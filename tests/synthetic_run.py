@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +28,13 @@ COLUMNS = {
     | dict.fromkeys(("rank", "block", "head", "channel"), "int32")
     | {"score": "float32", "rows": "int32", "cols": "int32"}
     | dict.fromkeys("qkv", "list<float32>"),
+    "logit_lens": {"blocks": "int32", "classes": "list<int32>"}
+    | dict.fromkeys(("logits", "scores"), "list<float32>")
+    | {"first": "list<int32>"},
+    "token_norms": dict.fromkeys(("blocks", "prefix", "rows", "cols"), "int32")
+    | dict.fromkeys(("prefix_values", "values"), "list<float32>"),
 }
+NO_CLASS = "the model has no classifier, so there is no class to explain"
 CLASSES = ("disc", "square", "triangle", "star", "cross")
 
 
@@ -74,6 +82,8 @@ def techniques() -> tuple[TechniqueRecord, ...]:
         technique_record("signed_example", signed=True, class_specific=True),
         technique_record("class_attention", "observation"),
         technique_record("qkv", "observation", class_specific=True),
+        technique_record("logit_lens", "observation"),
+        technique_record("token_norms", "observation"),
     )
 
 
@@ -88,6 +98,8 @@ def write_run(
     seed: int = 0,
     failing: tuple[str, ...] = (),
     untargeted: int = 0,
+    head: Literal["softmax", "sigmoid", "regression", "none"] = "softmax",
+    classes: tuple[str, ...] = CLASSES,
 ) -> Path:
     """Writes a complete run.
 
@@ -101,6 +113,8 @@ def write_run(
         seed: of all values.
         failing: techniques that failed on every image.
         untargeted: how many images, the first ones, have no label and therefore no explained class.
+        head: of the model.
+        classes: names of its outputs; without any, techniques that depend on a class are skipped.
     """
     rng = np.random.default_rng(seed)
     refs = []
@@ -115,7 +129,10 @@ def write_run(
     refs = [ImageRef(**{**ref.__dict__, "shard": number // SHARD_SIZE}) for number, ref in enumerate(refs)]
     explained = {ref.id: targets if ref.label is not None or not untargeted else () for ref in refs}
     bad = {ref.id for ref in refs[images - quarantined :]}
-    records = techniques()
+    records = tuple(
+        replace(record, skipped=NO_CLASS if _needs_a_class(record) and not classes else None)
+        for record in techniques()
+    )
     folder = RunFolder(root)
     folder.claim()
     written = [paths.CATALOGUE]
@@ -126,14 +143,17 @@ def write_run(
         explanations = [
             Explanation(ref, reason="the file is truncated")
             if ref.id in bad
-            else _explanation(ref, explained[ref.id], rng)
+            else _explanation(ref, explained[ref.id], rng, head, len(classes))
             for ref in members
         ]
         tables = {paths.images_part(shard): images_table(explanations)}
         usable = [ref for ref in members if ref.id not in bad]
+        said = {found.ref.id: found.predictions for found in explanations}
         for record in records:
+            if record.skipped:
+                continue
             tables[paths.technique_part(record, shard)] = _technique_table(
-                record, usable, explained, rng, failing
+                record, usable, explained, said, rng, failing
             )
         for path, table in tables.items():
             folder.write_table(path, table)
@@ -166,9 +186,10 @@ def write_run(
             },
             canary_sha256="cd" * 32,
             explained="the logit of the target class",
-            class_names=CLASSES,
+            class_names=classes,
             wordnet_ids=(),
             class_names_origin="the file labels.txt",
+            head=head,
         ),
         data=DataRecord(
             catalogue_sha256="ef" * 32,
@@ -187,7 +208,13 @@ def write_run(
     return root
 
 
-def _explanation(ref: ImageRef, targets: tuple[int, ...], rng: np.random.Generator) -> Explanation:
+def _needs_a_class(record: TechniqueRecord) -> bool:
+    return record.class_specific or record.name == "logit_lens"
+
+
+def _explanation(
+    ref: ImageRef, targets: tuple[int, ...], rng: np.random.Generator, head: str, outputs: int
+) -> Explanation:
     width, height = COLS * 16, ROWS * 16
     y, x = np.mgrid[0:height, 0:width]
     centre = rng.uniform(0.3, 0.7, 2)
@@ -195,11 +222,16 @@ def _explanation(ref: ImageRef, targets: tuple[int, ...], rng: np.random.Generat
     pixels = np.stack([x * 255 / width, y * 255 / height, np.where(disc, 250, 60)], -1).astype(np.uint8)
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "JPEG", quality=90)
-    order = rng.permutation(len(CLASSES))
-    probabilities = np.sort(rng.dirichlet(np.ones(len(CLASSES)) * 0.5))[::-1]
+    order = rng.permutation(outputs)
+    scores = {
+        "softmax": lambda: rng.dirichlet(np.ones(outputs) * 0.5),
+        "sigmoid": lambda: rng.random(outputs),
+        "regression": lambda: rng.normal(0, 500, outputs),
+        "none": lambda: np.zeros(0),
+    }[head]()
     predictions = tuple(
-        Prediction(int(index), float(probability))
-        for index, probability in zip(order, probabilities, strict=True)
+        Prediction(int(index), float(score))
+        for index, score in zip(order, np.sort(scores)[::-1], strict=True)
     )
     by_index = {prediction.index: prediction for prediction in predictions}
     return Explanation(
@@ -221,6 +253,7 @@ def _technique_table(
     record: TechniqueRecord,
     refs: list[ImageRef],
     targets: Mapping[str, tuple[int, ...]],
+    said: Mapping[str, Sequence[Prediction]],
     rng: np.random.Generator,
     failing: tuple[str, ...],
 ) -> pa.Table:
@@ -232,6 +265,10 @@ def _technique_table(
         chosen = [ref for ref in refs if targets[ref.id]]
         first = next((targets[ref.id][0] for ref in chosen), 0)
         return observations_table(qkv_rows(chosen, first, rng), record.columns)
+    if record.name == "logit_lens":
+        return observations_table([lens_row(ref, said[ref.id]) for ref in refs], record.columns)
+    if record.name == "token_norms":
+        return observations_table(token_norm_rows(refs, rng), record.columns)
     rows = []
     for ref in refs:
         for target in targets[ref.id] if record.class_specific else (None,):
@@ -276,4 +313,36 @@ def qkv_rows(refs: list[ImageRef], target: int, rng: np.random.Generator) -> lis
         for ref in refs
         for pattern in ("one_way", "two_way")
         for rank in range(3)
+    ]
+
+
+def lens_row(ref: ImageRef, predictions: Sequence[Prediction]) -> dict[str, object]:
+    """From the scores turned round in the first block to those of `predictions` in the last."""
+    final = np.array([prediction.probability for prediction in predictions], np.float32)
+    shares = np.linspace(0, 1, BLOCKS, dtype=np.float32)[:, None]
+    scores = (1 - shares) * final[::-1] + shares * final
+    classes = [prediction.index for prediction in predictions]
+    return {
+        "id": ref.id,
+        "blocks": BLOCKS,
+        "classes": classes,
+        "logits": scores.ravel(),
+        "scores": scores.ravel(),
+        "first": [classes[position] for position in scores.argmax(1)],
+    }
+
+
+def token_norm_rows(refs: list[ImageRef], rng: np.random.Generator) -> list[dict[str, object]]:
+    """Norms ``(blocks, rows, cols)`` of every image, and of one prefix token."""
+    return [
+        {
+            "id": ref.id,
+            "blocks": BLOCKS,
+            "prefix": 1,
+            "rows": ROWS,
+            "cols": COLS,
+            "prefix_values": 10 + np.arange(BLOCKS, dtype=np.float32),
+            "values": np.stack([10 * _blob(rng) for _ in range(BLOCKS)]).ravel(),
+        }
+        for ref in refs
     ]

@@ -16,6 +16,7 @@
   };
 
   const percent = (share) => {
+    if (share === null) return "";
     if (share > 0 && share < 0.0005) return "<\u00a00.1\u00a0%";
     if (share >= 0.9995 && share < 1) return ">\u00a099.9\u00a0%";
     return (100 * share).toFixed(1) + "\u00a0%";
@@ -29,14 +30,14 @@
   };
 
   const rowOf = (image) => {
-    const [id, name, label, predicted, probability, verdict, group, last] = image;
+    const [id, name, label, predicted, score, verdict, group, last, text = percent(score)] = image;
     const row = document.createElement("tr");
     const picture = cell("td", "", "thumb"), file = cell("th", "");
     file.scope = "row";
     row.append(picture, file, cell("td", label, "label"));
     if (verdict === "quarantined") {
       file.textContent = name;
-      row.append(cell("td", last, "reason"), cell("td", "", "number"));
+      row.append(cell("td", last, "predicted reason"), cell("td", "", "number"));
     } else {
       const thumb = document.createElement("img");
       thumb.alt = "";
@@ -47,7 +48,7 @@
       const link = cell("a", name);
       link.href = "images/" + encodeURIComponent(id) + ".html";
       file.append(link);
-      row.append(cell("td", predicted), cell("td", percent(probability), "number"));
+      row.append(cell("td", predicted, "predicted"), cell("td", text, "number"));
     }
     const said = cell("td", "", "said");
     said.append(cell("span", verdict === "quarantined" ? "set aside" : verdict, "verdict " + verdict));

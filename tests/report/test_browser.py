@@ -221,3 +221,71 @@ def test_nothing_is_wider_than_the_window(browser: Any, root: Path, scheme: str,
         page.goto((root / path).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("targets", "width", "columns"), [((1, 3), 1280, 4), ((1, 3, 2), 1280, 3), ((1, 3), 390, 2)]
+)
+def test_the_pictures_of_a_target_stand_in_columns_of_their_own(
+    targets: tuple[int, ...], width: int, columns: int, page: Any, tmp_path: Path
+) -> None:
+    root = write_run(tmp_path / "run", 1, quarantined=0, targets=targets)
+    build_report(root, pdf=False, processes=1)
+    page.set_viewport_size({"width": width, "height": 900})
+    (image,) = (root / "report/images").glob("????????????????.html")
+    page.goto(image.as_uri())
+    lefts: dict[str, set[int]] = {}
+    for figure in page.locator(".sets figure").all():
+        words = figure.locator(".for").all_inner_texts()
+        target = words[0].partition(",")[0] if words else ""
+        lefts.setdefault(target, set()).add(round(figure.bounding_box()["x"]))
+    places = sorted(set().union(*lefts.values()))
+    lefts.pop("")
+    assert (len(places), len(lefts)) == (columns, len(targets))
+    for position, found in enumerate(lefts.values()):
+        assert {places.index(left) % len(targets) for left in found} == {position}
+
+
+def test_the_lens_scrolls_in_its_own_box_and_its_bars_are_true(page: Any, root: Path) -> None:
+    open_index(page, root)
+    page.locator("table.images tbody a").first.click()
+    table = page.locator("table.lens")
+    for cell in table.locator("td:has(.bar)").all():
+        bar, room = cell.locator("rect").bounding_box(), cell.locator("svg").bounding_box()
+        share = float(cell.inner_text().split()[-2]) / 100
+        assert bar["width"] / room["width"] == pytest.approx(share, abs=0.02)
+    page.set_viewport_size({"width": 390, "height": 800})
+    box = table.locator("xpath=..")
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box.evaluate("box => { box.scrollLeft = 1000 }")
+    head = table.locator("tbody th").first.bounding_box()
+    assert head["x"] == pytest.approx(box.bounding_box()["x"], abs=1)
+
+
+@pytest.mark.parametrize("kind", ["value", "backbone"])
+def test_the_script_draws_what_the_page_has_of_models_that_predict_no_class(
+    kind: str, page: Any, browser: Any, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {
+        "value": {"head": "regression", "classes": ("age",), "targets": (0,)},
+        "backbone": {"head": "none", "classes": (), "targets": ()},
+    }[kind]
+    root = write_run(tmp_path / "run", 12, quarantined=0, labelled=False, **given)
+    build_report(root, pdf=False, processes=1)
+    open_index(page, root)
+    drawn = page.locator("table.images tbody").inner_text()
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto((root / "report/index.html").as_uri())
+    assert drawn.split() == plain.locator("table.images tbody").inner_text().split()
+    context.close()
+    assert "%" not in drawn
+    assert page.locator("table.images thead th:visible").count() == {"value": 4, "backbone": 3}[kind]
+    if kind == "value":
+        page.get_by_role("button", name="Value").click()
+        cells = page.locator("table.images td.number")
+        values = [float(text.replace("−", "-")) for text in cells.all_inner_texts()]
+        assert values == sorted(values)
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert cells.first.is_visible()

@@ -8,15 +8,18 @@ from synthetic_run import write_run
 
 from vitreport.report.image_data import ROWS_A_SCRIPT, raw_values, script_safe, table_scripts
 from vitreport.report.image_reading import image_pages, neighbours
+from vitreport.report.outputs import Outputs
 from vitreport.report.pages import ImageRow
 from vitreport.report.reading import image_rows
 from vitreport.store import open_run
 
+SOFTMAX = Outputs("softmax", 5, judged=True)
 HOSTILE = "</script><script>alert(1)</script>\u2028 & '\"\n.jpg"
 
 
 def rows(count: int, name: str = "a.jpg") -> list[ImageRow]:
-    return [ImageRow(f"{number:x}", name, name, 0, None, None, None, None, None) for number in range(count)]
+    nothing = (None,) * 5
+    return [ImageRow(f"{number:x}", name, name, 0, *nothing, SOFTMAX) for number in range(count)]
 
 
 def parsed(script: bytes) -> list[list[object]]:

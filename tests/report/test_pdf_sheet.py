@@ -46,8 +46,8 @@ def test_a_tile_says_setting_target_and_scale(page: ImagePage) -> None:
     captions = {tile.title: tile.caption for tile in picture.tiles}
     rollouts = {tile.title for tile in picture.tiles if tile.title.startswith("Rollout")}
     assert rollouts == {
-        *(f"Rollout, {word}, discard 0" for word in ("mean", "min", "max")),
-        *(f"Rollout, max, discard {ratio}" for ratio in (0.5, 0.8, 0.9, 0.95)),
+        *(f"Rollout, {word}" for word in ("mean", "min", "max")),
+        *(f"Rollout, max, −{ratio}%" for ratio in (50, 80, 90, 95)),
     }
     targets = {view.short for view in page.targets}
     assert {
@@ -93,12 +93,18 @@ def test_a_sheet_without_an_explained_class_says_why(page: ImagePage) -> None:
     assert image_sheet(page).troubles == ()
 
 
+def test_the_sheet_says_where_the_prediction_emerged(page: ImagePage) -> None:
+    assert page.lens is not None
+    assert image_sheet(page).lens.startswith("Logit lens, blocks 0 to 3: the final prediction, ")
+    assert image_sheet(replace(page, lens=None)).lens == ""
+
+
 def test_many_maps_go_on_several_sheets_and_none_is_lost(page: ImagePage) -> None:
     view = first_map(page, "random")
     views = [replace(view, record=replace(view.record, key=f"random:{number}")) for number in range(60)]
     pictures = image_sheet(with_maps(page, *views)).pictures
-    assert [len(picture.tiles) for picture in pictures] == [MOST_TILES, MOST_TILES, 12]
-    assert len({picture.address for picture in pictures}) == 3
+    assert [len(picture.tiles) for picture in pictures] == [MOST_TILES, 60 - MOST_TILES]
+    assert len({picture.address for picture in pictures}) == 2
 
 
 def test_more_or_taller_pictures_stand_in_more_columns(page: ImagePage) -> None:
@@ -107,14 +113,14 @@ def test_more_or_taller_pictures_stand_in_more_columns(page: ImagePage) -> None:
     wide = replace(page, photo=replace(page.photo, width=200, height=100))
     tall = replace(page, photo=replace(page.photo, width=100, height=200))
     assert image_sheet(with_maps(wide, *views)).pictures[0].columns == 4
-    assert image_sheet(with_maps(tall, *views)).pictures[0].columns == 6
+    assert image_sheet(with_maps(tall, *views)).pictures[0].columns == 7
 
 
 def test_the_table_has_the_label_and_the_explained_classes_even_if_unlikely(page: ImagePage) -> None:
-    label, target = ClassView(90, "label, first", "label"), ClassView(91, "target", "target", 0.001)
+    label, target = ClassView(90, "label, first", "label"), ClassView(91, "target", "target", 0.001, "0.1 %")
     changed = replace(page, row=replace(page.row, label=label, correct=False), targets=(target,))
     lines = {line.name: line for line in image_sheet(changed).lines}
-    assert lines["label"].probability == "below the first 5"
+    assert lines["label"].score == "below the first 5"
     assert lines["label"].role == "label"
     assert lines["target"].role == "explained"
     assert image_sheet(changed).finding.endswith("; the label is label.")
@@ -125,7 +131,7 @@ def test_the_finding_says_whether_the_label_agrees(page: ImagePage, tmp_path: Pa
     assert predicted is not None
     right = replace(page, row=replace(page.row, label=predicted, correct=True))
     assert image_sheet(right).finding == (
-        f"The model says {predicted.short} ({predicted.percent}), which is right."
+        f"The model says {predicted.short} ({predicted.text}), which is right."
     )
     unlabelled = replace(page, row=replace(page.row, label=None, correct=None))
     assert image_sheet(unlabelled).finding.endswith("; the image has no label.")

@@ -39,7 +39,7 @@ def test_wrong_predictions_come_most_confident_first_and_say_how_many_there_are(
     wrong = pdf_view(run.manifest, index, ()).wrong
     all_wrong = [row for row in index.rows if row.correct is False]
     assert len(all_wrong) > LIST_CAP == len(wrong.rows)
-    confidences = [row.predicted.probability or 0 for row in wrong.rows if row.predicted]
+    confidences = [row.predicted.score or 0 for row in wrong.rows if row.predicted]
     assert confidences == sorted(confidences, reverse=True)
     assert wrong.statement.startswith(
         f"{len(all_wrong)} predictions of 35 images; the {LIST_CAP} most confident"

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from synthetic_run import CLASSES, FAILURE, technique_record, write_run
 
-from vitreport.explanation import ClassNames
 from vitreport.figures.scale import own_scale
 from vitreport.report.failure_reading import FailedResult, failures
 from vitreport.report.image_page import ImagePage, MapView
@@ -17,7 +16,7 @@ from vitreport.report.scale_reading import SAMPLES, dataset_scales, even_sample
 from vitreport.report.sections import map_section
 from vitreport.settings import SHARD_SIZE
 from vitreport.store import Run, RunFolder, open_run
-from vitreport.store.folder import MANIFEST
+from vitreport.store.folder import MANIFEST, technique_part
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +57,10 @@ def test_slices_add_up(run: Run) -> None:
         assert sum(part.correct for part in slices.rows) <= sum(part.labelled for part in slices.rows) == 6
 
 
-def test_a_class_without_a_name_is_shown_by_its_number() -> None:
-    classes = ClassNames(("tench, Tinca tinca",))
-    assert class_view(classes, 0).short == "tench"
-    assert class_view(classes, 7).name == "class 7"
+def test_a_class_without_a_name_is_shown_by_its_number(run: Run) -> None:
+    model = replace(run.manifest.model, class_names=("tench, Tinca tinca",))
+    assert class_view(model, 0).short == "tench"
+    assert class_view(model, 7).name == "class 7"
 
 
 def test_every_technique_has_one_page_with_all_its_settings(run: Run) -> None:
@@ -129,6 +128,18 @@ def test_the_atlas_and_the_patterns_are_read(pages: list[ImagePage]) -> None:
         scores = [channel.score for channel in pattern.channels]
         assert scores == sorted(scores, reverse=True)
         assert pattern.channels[0].query.shape == (6, 8)
+
+
+def test_the_lens_and_the_norms_are_read(run: Run, pages: list[ImagePage]) -> None:
+    lens, norms = pages[0].lens, pages[0].norms
+    assert lens is not None and norms is not None
+    assert [view.score for view in lens.rows[-1].kept] == [view.score for view in pages[0].predictions]
+    assert lens.final == pages[0].predictions[0].index
+    assert len(lens.rows) == len(norms.values) == 4
+    part = run.folder.read_table(technique_part(run.technique("token_norms"), 0)).to_pylist()
+    stored = next(row for row in part if row["id"] == pages[0].row.id)
+    assert np.array_equal(norms.values.ravel(), np.float32(stored["values"]))
+    assert [norms.prefix_text(block) for block in (0, 3)] == ["class token: 10.0", "class token: 13.0"]
 
 
 def test_skipped_techniques_are_listed_with_their_reason(tmp_path: Path) -> None:

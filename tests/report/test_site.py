@@ -71,7 +71,7 @@ def test_the_site_has_an_index_lists_and_a_page_for_everything(pages: list[Page]
     assert "index.html" in paths
     assert "images/index.html" in paths
     assert sum(path.startswith("images/") for path in paths) == 7 + 1
-    assert sum(path.startswith("techniques/") for path in paths) == 8
+    assert sum(path.startswith("techniques/") for path in paths) == 10
 
 
 def test_pages_parse_without_errors(pages: list[Page]) -> None:
@@ -154,6 +154,16 @@ def test_ids_are_unique_and_headings_do_not_skip(pages: list[Page]) -> None:
         assert all(after <= before + 1 for before, after in pairwise(levels)), page.path
 
 
+def test_regions_have_names_of_their_own(pages: list[Page]) -> None:
+    for page in pages:
+        names = [str(region["aria-label"]) for region in page.soup.select("[role=region]")]
+        for section in page.soup.select("section[aria-labelledby]"):
+            heading = page.soup.find(id=str(section["aria-labelledby"]))
+            assert isinstance(heading, Tag)
+            names.append(heading.get_text().strip())
+        assert len(names) == len(set(names)), page.path
+
+
 def test_hostile_file_names_are_only_text(pages: list[Page]) -> None:
     joined = "".join(page.text for page in pages)
     assert "<script>alert" not in joined
@@ -172,7 +182,8 @@ def test_an_image_page_shows_both_figures_of_the_study(pages: list[Page]) -> Non
     assert "Discard sweep: 0, 0.5, 0.8, 0.9, 0.95" in titles
     names = [tag.get_text() for tag in page.soup.select("figure .name")]
     assert names.count("Gradient rollout") == 2
-    assert [name for name in names if name.startswith("block ")] == [f"block {block}" for block in range(4)]
+    blocks = [f"block {block}" for block in range(4)]
+    assert [name for name in names if name.startswith("block ")] == [*blocks, *blocks]
     assert "Two-way patterns" in page.soup.get_text()
 
 
@@ -181,6 +192,25 @@ def test_every_map_comes_on_its_own_and_on_the_fixed_scale(pages: list[Page]) ->
         for figure in page.soup.select(".technique figure.map"):
             assert figure.select_one("img.own") and figure.select_one("img.fixed")
             assert figure.select_one(".ramp.own") and figure.select_one(".ramp.fixed")
+
+
+def test_pictures_of_one_technique_for_several_targets_stand_in_one_set(pages: list[Page]) -> None:
+    page = next(page for page in pages if page.soup.select_one(".sets"))
+    found = []
+    for group in page.soup.select(".sets.by-2 > .grid"):
+        captions = group.select("figcaption")
+        found.append([caption.get_text(" ", strip=True).split(",")[0] for caption in captions])
+        assert len(captions) <= 2
+    assert ["Gradient rollout for square", "Gradient rollout for star"] in found
+    assert ["Signed example for square", "Signed example for star"] in found
+
+
+def test_the_technique_page_of_the_lens_has_its_sentences(pages: list[Page]) -> None:
+    page = next(page for page in pages if page.path == "techniques/logit_lens.html")
+    assert len(page.soup.select("ul.strip li .note")) == len(page.soup.select("ul.strip li")) == 7
+    assert "The final prediction, " in page.soup.get_text()
+    norms = next(page for page in pages if page.path == "techniques/token_norms.html")
+    assert len(norms.soup.select("ul.strip img.layer")) == 7
 
 
 def test_quarantined_images_have_a_reason_and_no_page(root: Path, pages: list[Page]) -> None:
@@ -214,7 +244,7 @@ def test_runs_without_labels_groups_or_usable_images_have_a_report_too(tmp_path:
         assert BeautifulSoup((root / "report/index.html").read_text(), "html5lib").h1
 
 
-@pytest.mark.parametrize("name", ["class_attention", "qkv"])
+@pytest.mark.parametrize("name", ["class_attention", "qkv", "logit_lens", "token_norms"])
 def test_an_observation_that_failed_is_named_with_its_error(name: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 2, quarantined=0, failing=(name,))
     build_report(run, pdf=False)

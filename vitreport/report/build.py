@@ -206,9 +206,9 @@ def _example(page: TechniquePage, image: ImagePage, site: SiteFolder) -> Example
         return "../assets/" + site.asset(image.row.id, suffix, content)
 
     photo = asset_name(image.row.id, "jpg", image.photo.jpeg)
-    return Example(
-        image.row, photo, image.photo.width, image.photo.height, example_picture(page, image, keep)
-    )
+    picture = example_picture(page, image, keep)
+    words = image.lens.emergence if image.lens and image.lens.name == page.name else ""
+    return Example(image.row, photo, image.photo.width, image.photo.height, picture, words)
 
 
 def _refuse_odd_names(index: IndexPage) -> None:

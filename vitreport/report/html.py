@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 from jinja2 import Environment
 
-from vitreport.report.image_page import ImagePage, MapFigure, MapSection
-from vitreport.report.pages import ImageRow, IndexPage, TechniquePage
+from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
+from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
     EXAMPLE_NOTES,
     Keep,
     MapPicture,
     atlas_picture,
     map_picture,
+    norm_pictures,
     pattern_picture,
     technique_picture,
 )
@@ -35,13 +37,19 @@ ROWS_A_LIST = 200
 
 @dataclass(frozen=True)
 class Example:
-    """One image on a technique's page; `picture` is None where there is no map to show."""
+    """One image on a technique's page.
+
+    Attributes:
+        picture: None where there is no map to show.
+        words: what was found, where it is no picture; or empty.
+    """
 
     row: ImageRow
     photo: str
     width: int
     height: int
     picture: MapPicture | None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,18 @@ class Listed:
 
 @dataclass(frozen=True)
 class Family:
-    """Techniques side by side: every picture with the name of its technique."""
+    """Techniques side by side.
+
+    Attributes:
+        across: how many pictures a set holds at most: one a target.
+        sets: the pictures; where there are several targets, a set has one map for each, or so many of the
+            maps that depend on none.
+    """
 
     name: str
     sections: tuple[MapSection, ...]
-    pictures: tuple[tuple[str, MapPicture], ...]
+    across: int
+    sets: tuple[tuple[MapPicture, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ class SitePages:
             page=page,
             description=" ".join(page.summary),
             listed=_listed(page.rows[:ROWS_DRAWN], small),
-            columns=_columns(page.rows),
+            columns=page.columns,
             scripts=" ".join(scripts),
             rows_drawn=ROWS_DRAWN,
             quarantined=page.quarantined[:ROWS_DRAWN],
@@ -120,7 +135,7 @@ class SitePages:
                 root="../",
                 description=f"Images {start + 1} to {start + len(part)} of {len(rows)}.",
                 listed=_listed(part, small),
-                columns=_columns(rows),
+                columns=Columns.of(rows),
                 first=start + 1,
                 last=start + len(part),
                 total=len(rows),
@@ -157,9 +172,10 @@ class SitePages:
             photo_alt=f"{page.row.name} as the model saw it, {page.photo.width} × {page.photo.height} pixels",
             verdict=page.row.finding,
             raw_size=raw_size,
-            families=_families(page.sections, keep),
+            families=_families(page.sections, len(page.targets), keep),
             studies=[_study(section, keep) for section in page.sections if section.is_study],
             atlas=atlas_picture(page.atlas, keep) if page.atlas else None,
+            norms=norm_pictures(page.norms, keep) if page.norms else [],
             patterns=[pattern_picture(view) for view in page.patterns],
         )
 
@@ -172,7 +188,7 @@ def _examples_note(page: TechniquePage) -> str:
     return f"{note} The links lead to all that was found in the image.".lstrip()
 
 
-def _families(sections: Sequence[MapSection], keep: Keep) -> list[Family]:
+def _families(sections: Sequence[MapSection], targets: int, keep: Keep) -> list[Family]:
     members: dict[str, list[MapSection]] = defaultdict(list)
     plain = [section for section in sections if not section.is_study]
     few = sum(len(section.maps) for section in plain) <= FEW_MAPS
@@ -182,27 +198,30 @@ def _families(sections: Sequence[MapSection], keep: Keep) -> list[Family]:
         Family(
             name,
             tuple(group),
+            targets,
             tuple(
-                (section.name, technique_picture(view, keep)) for section in group for view in section.maps
+                tuple(technique_picture(view, keep) for view in views)
+                for views in _sets([view for section in group for view in section.maps], targets)
             ),
         )
         for name, group in members.items()
     ]
 
 
+def _sets(views: Sequence[MapView], targets: int) -> Iterator[Sequence[MapView]]:
+    """Cut so that each set has one target in each place; with one target there is nothing to cut."""
+    if targets < 2:
+        yield views
+        return
+    for _, group in groupby(views, lambda view: view.record.key if view.target else ""):
+        members = list(group)
+        for start in range(0, len(members), targets):
+            yield members[start : start + targets]
+
+
 def _study(section: MapSection, keep: Keep) -> Study:
     figures = ((figure, [map_picture(view, keep) for view in figure.maps]) for figure in section.figures)
     return Study(section, tuple(figures))
-
-
-def _columns(rows: Sequence[ImageRow]) -> str:
-    """Class names that hide the columns in which all cells would be empty."""
-    names = []
-    if all(row.label is None for row in rows):
-        names.append("unlabelled")
-    if all(row.group is None for row in rows):
-        names.append("ungrouped")
-    return " ".join(names)
 
 
 def _listed(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[Listed]:

@@ -18,7 +18,7 @@ def table_scripts(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[by
     """The table of all images as classic scripts, since pages opened from a disk may not fetch data.
 
     Each adds one list to ``window.vitreport_images``; an image is ``[id, name, label, predicted,
-    probability, verdict, group, small picture or reason]``.
+    probability or value, verdict, group, small picture or reason]``, and after that the value as text.
 
     Args:
         rows: the images, in order.
@@ -34,16 +34,17 @@ def table_scripts(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[by
 
 
 def _entry(row: ImageRow, small: Mapping[str, str]) -> list[object]:
-    return [
+    entry: list[object] = [
         row.id,
         row.name,
         row.label.short if row.label else "",
-        row.predicted.short if row.predicted else "",
-        _digits(row.predicted.probability) if row.predicted else None,
+        row.says,
+        _digits(row.predicted.score) if row.predicted else None,
         row.verdict,
         row.group or "",
         small.get(row.id, "") if row.reason is None else row.reason,
     ]
+    return [*entry, row.predicted.text] if row.predicted and row.outputs.are_values else entry
 
 
 def script_safe(text: str) -> str:
@@ -61,7 +62,7 @@ def raw_values(page: ImagePage) -> bytes:
         "label": page.row.label.index if page.row.label else None,
         "group": page.row.group,
         "predictions": [
-            {"class": view.index, "name": view.name, "probability": _digits(view.probability)}
+            {"class": view.index, "name": view.name, page.row.outputs.score: _digits(view.score)}
             for view in page.predictions
         ],
         "targets": [target.index for target in page.targets],

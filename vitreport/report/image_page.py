@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from vitreport.explanation import FloatArray
 from vitreport.figures.scale import MapState, Scale
-from vitreport.report.pages import ClassView, Fact, ImageRow, range_text
+from vitreport.report.outputs import Outputs
+from vitreport.report.pages import ClassView, Fact, ImageRow, alike, range_text
 from vitreport.report.wording import number
 from vitreport.store import TechniqueRecord
 
@@ -151,6 +152,79 @@ class PatternView:
 
 
 @dataclass(frozen=True)
+class LensRow:
+    """What the head would say after one block: the output that is ahead, and those that are kept."""
+
+    first: ClassView
+    kept: tuple[ClassView, ...]
+
+
+@dataclass(frozen=True)
+class LensView:
+    """What the head would say after every block; after the last one it is what the model says."""
+
+    name: str
+    title: str
+    shows: str
+    does_not_show: str
+    outputs: Outputs
+    rows: tuple[LensRow, ...]
+
+    @property
+    def final(self) -> int:
+        """The output that is ahead in the end."""
+        return self.rows[-1].first.index
+
+    @property
+    def emergence(self) -> str:
+        """From which block on the final prediction is ahead, as a sentence; of one output, how it grew."""
+        ahead = [row.first.index == self.final for row in self.rows]
+        first, last = ahead.index(True), len(ahead) - 1
+        stays = max((block + 1 for block, leads in enumerate(ahead) if not leads), default=0)
+        name = self.rows[-1].first.short
+        if self.outputs.count == 1:
+            start, end = self.rows[0].kept[0].text, self.rows[-1].kept[0].text
+            said = f"The {self.outputs.score} of {name} is {start} after block 0"
+            return f"{said} and {end} after the last block, block {last}."
+        if stays == 0:
+            when = "ahead after every block"
+        elif first == last:
+            when = f"ahead only after the last block, block {last}"
+        elif first == stays:
+            when = f"ahead from block {first} on"
+        elif stays == last:
+            when = f"first ahead after block {first}, and again after the last block, block {last}"
+        else:
+            when = f"first ahead after block {first} and stays ahead from block {stays} on"
+        what = "The output that is largest in the end" if self.outputs.are_values else "The final prediction"
+        return f"{what}, {name}, is {when}."
+
+
+@dataclass(frozen=True)
+class NormsView:
+    """How long the tokens are after every block.
+
+    Attributes:
+        values: norms of the patch tokens ``(blocks, rows, cols)``.
+        prefix: names of the prefix tokens.
+        prefix_values: their norms ``(blocks, prefix)``.
+    """
+
+    name: str
+    title: str
+    shows: str
+    does_not_show: str
+    values: FloatArray
+    prefix: tuple[str, ...]
+    prefix_values: FloatArray
+
+    def prefix_text(self, block: int) -> str:
+        """``class token: 12.3``, or empty without prefix tokens."""
+        pairs = zip(self.prefix, self.prefix_values[block].tolist(), strict=True)
+        return "; ".join(f"{name}: {number(norm)}" for name, norm in pairs)
+
+
+@dataclass(frozen=True)
 class Problem:
     """A technique that gave no map, and why."""
 
@@ -180,6 +254,8 @@ class ImagePage:
     targets: tuple[ClassView, ...]
     sections: tuple[MapSection, ...]
     atlas: AtlasView | None
+    lens: LensView | None
+    norms: NormsView | None
     patterns: tuple[PatternView, ...]
     skipped: tuple[Problem, ...]
     failed: tuple[Problem, ...]
@@ -188,11 +264,16 @@ class ImagePage:
 
     @property
     def unexplained(self) -> str:
-        """Why no class was explained, in words; empty where one was."""
-        if self.targets:
+        """Why no class was explained, in words; empty where one was or the model has none."""
+        if self.targets or not self.row.outputs.count:
             return ""
         why = ", because the image has no label" if self.row.label is None else ""
         return f"No class was explained{why}; techniques that depend on a class have no result."
+
+    @property
+    def skipped_by_reason(self) -> tuple[tuple[str, tuple[Problem, ...]], ...]:
+        """The techniques that this model cannot have, those with one reason together."""
+        return alike(self.skipped, lambda problem: problem.reason)
 
     @property
     def sampled(self) -> bool:

@@ -12,15 +12,29 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vitreport.explanation import ClassNames
 from vitreport.figures.scale import Scale, own_scale, state_of
-from vitreport.report.image_page import AtlasView, ImagePage, MapView, PatternView, Photo, Problem
-from vitreport.report.observation_reading import array_of, atlas_view, pattern_views
+from vitreport.report.image_page import (
+    AtlasView,
+    ImagePage,
+    LensView,
+    MapView,
+    NormsView,
+    PatternView,
+    Photo,
+    Problem,
+)
+from vitreport.report.observation_reading import (
+    array_of,
+    atlas_view,
+    lens_view,
+    norms_view,
+    pattern_views,
+)
 from vitreport.report.pages import ClassView, Fact, ImageRow
 from vitreport.report.reading import class_view
 from vitreport.report.sections import map_section
 from vitreport.report.wording import changed, file_size
-from vitreport.store import Run, TechniqueRecord
+from vitreport.store import ModelRecord, Run, TechniqueRecord
 from vitreport.store import folder as paths
 
 
@@ -61,7 +75,7 @@ def image_pages(run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbo
     for member in members:
         (image,) = images.of(member.row).to_pylist()
         found = [(record, rows.of(member.row)) for record, rows in parts]
-        yield _image_page(member, image, found, scales, run.manifest.model.classes, skipped)
+        yield _image_page(member, image, found, scales, run.manifest.model, skipped)
 
 
 class _Rows:
@@ -87,16 +101,18 @@ def _image_page(
     image: Mapping[str, Any],
     parts: Sequence[tuple[TechniqueRecord, pa.Table]],
     scales: Mapping[str, Scale],
-    classes: ClassNames,
+    model: ModelRecord,
     skipped: tuple[Problem, ...],
 ) -> ImagePage:
     predictions, targets = (
-        tuple(class_view(classes, *pair) for pair in zip(image[index], image[probability], strict=True))
-        for index, probability in (("top_index", "top_probability"), ("targets", "target_probability"))
+        tuple(class_view(model, *pair) for pair in zip(image[index], image[score], strict=True))
+        for index, score in (("top_index", "top_probability"), ("targets", "target_probability"))
     )
     named = {target.index: target for target in targets}
     maps: dict[str, list[MapView]] = defaultdict(list)
     atlas: AtlasView | None = None
+    lenses: list[LensView] = []
+    norms: NormsView | None = None
     patterns: tuple[PatternView, ...] = ()
     failed: list[Problem] = []
     for record, part in parts:
@@ -104,9 +120,15 @@ def _image_page(
             maps[record.name] += _map_views(record, part, named, scales.get(record.key))
         elif error := next(filter(None, part["error"].to_pylist()), None):
             failed.append(Problem(record.name, record.key, record.title, error))
-        elif part.num_rows and record.name == "class_attention":
+        elif not part.num_rows:
+            continue
+        elif record.name == "class_attention":
             atlas = atlas_view(record, part)
-        elif part.num_rows and record.name == "qkv":
+        elif record.name == "logit_lens":
+            lenses.append(lens_view(record, part, model))
+        elif record.name == "token_norms":
+            norms = norms_view(record, part, model)
+        elif record.name == "qkv":
             patterns = pattern_views(record, part, named)
     return ImagePage(
         row=member.row,
@@ -116,6 +138,8 @@ def _image_page(
         targets=targets,
         sections=tuple(map_section(views) for views in maps.values() if views),
         atlas=atlas,
+        lens=max(lenses, key=lambda lens: len(lens.rows[-1].kept), default=None),
+        norms=norms,
         patterns=patterns,
         skipped=skipped,
         failed=(*_failed(maps), *failed),
@@ -166,8 +190,9 @@ def _facts(row: ImageRow, image: Mapping[str, Any]) -> tuple[Fact, ...]:
             f"{image['original_width']} × {image['original_height']} pixels, {file_size(image['size'])}",
         ),
         Fact("Seen by the model", f"columns {left} to {right}, rows {top} to {bottom}"),
-        Fact("Label", f"{row.label.name} ({row.label.index})" if row.label else "none"),
     ]
+    if row.outputs.judged or row.label:
+        facts.append(Fact("Label", f"{row.label.name} ({row.label.index})" if row.label else "none"))
     if row.group is not None:
         facts.append(Fact("Group", row.group))
     facts += [Fact(name, str(value)) for name, value in json.loads(image["meta"] or "{}").items()]

@@ -1,4 +1,4 @@
-"""From the parts of observation techniques to views: the atlas of heads, the Q/K/V patterns."""
+"""From the parts of observation techniques to views: atlas of heads, Q/K/V patterns, lens, norms."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from vitreport.explanation import FloatArray
-from vitreport.report.image_page import AtlasView, ChannelView, PatternView
+from vitreport.report.image_page import AtlasView, ChannelView, LensRow, LensView, NormsView, PatternView
+from vitreport.report.outputs import Outputs
 from vitreport.report.pages import ClassView
-from vitreport.store import TechniqueRecord
+from vitreport.report.reading import class_view
+from vitreport.store import ModelRecord, TechniqueRecord
 
 PATTERNS = {
     "one_way": (
@@ -24,6 +26,12 @@ PATTERNS = {
     ),
 }
 """Title and note of every pattern, in the order shown."""
+
+PREFIXES = {
+    "class token": ("class token",),
+    "mean of class and distillation token": ("class token", "distillation token"),
+}
+"""The prefix tokens that are known by name, by the model's readout; they come first."""
 
 
 def array_of(part: pa.Table, column: str, row: int, shape: tuple[int, ...]) -> FloatArray:
@@ -80,3 +88,38 @@ def pattern_views(
             channels = tuple(found[pattern, target])
             views.append(PatternView(pattern, title, note, record.name, targets.get(target), channels))
     return tuple(views)
+
+
+def lens_view(record: TechniqueRecord, part: pa.Table, model: ModelRecord) -> LensView:
+    """The logit lens of the image that `part` holds one row of."""
+    blocks, kept, first = (part[name][0].as_py() for name in ("blocks", "classes", "first"))
+    scores = array_of(part, "scores", 0, (blocks, len(kept))).tolist()
+    return LensView(
+        name=record.name,
+        title=record.title,
+        shows=record.shows,
+        does_not_show=record.does_not_show,
+        outputs=Outputs.of(model),
+        rows=tuple(
+            LensRow(
+                class_view(model, ahead),
+                tuple(class_view(model, *pair) for pair in zip(kept, row, strict=True)),
+            )
+            for ahead, row in zip(first, scores, strict=True)
+        ),
+    )
+
+
+def norms_view(record: TechniqueRecord, part: pa.Table, model: ModelRecord) -> NormsView:
+    """The token norms of the image that `part` holds one row of."""
+    blocks, prefix, rows, cols = (part[name][0].as_py() for name in ("blocks", "prefix", "rows", "cols"))
+    known = PREFIXES.get(model.readout, ())[:prefix]
+    return NormsView(
+        name=record.name,
+        title=record.title,
+        shows=record.shows,
+        does_not_show=record.does_not_show,
+        values=array_of(part, "values", 0, (blocks, rows, cols)),
+        prefix=(*known, *(f"prefix token {position}" for position in range(len(known), prefix))),
+        prefix_values=array_of(part, "prefix_values", 0, (blocks, prefix)),
+    )

@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from vitreport.figures.scale import Scale
+from vitreport.report.outputs import Outputs
 from vitreport.report.wording import count, number, percent
 from vitreport.store import TechniqueRecord
+
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -23,29 +28,31 @@ class Fact:
 
 @dataclass(frozen=True)
 class ClassView:
-    """A class of the model.
+    """A class of the model, or an output that is none.
 
     Attributes:
         index: of the class, as in the logits.
         name: in full, synonyms included.
         short: its first synonym.
-        probability: softmax in [0, 1], or None where it is not known.
+        score: its probability in [0, 1], or its value; None where it is not known.
+        text: the score as readers see it, ``37.2 %`` or ``3.42``; empty without one.
     """
 
     index: int
     name: str
     short: str
-    probability: float | None = None
-
-    @property
-    def percent(self) -> str:
-        """``37.2 %``, or empty."""
-        return "" if self.probability is None else percent(self.probability)
+    score: float | None = None
+    text: str = ""
 
     @property
     def bar(self) -> str:
-        """Length of a bar out of 100, as text."""
-        return f"{100 * (self.probability or 0):.1f}"
+        """Length of a bar out of 100, as text; of a probability."""
+        return f"{100 * (self.score or 0):.1f}"
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a narrow bar of that length would be more than a speck."""
+        return (self.score or 0) >= 0.01
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,10 @@ class ImageRow:
         id: as in the catalogue; also the name of the image's page.
         name: the file's name.
         uri: the file, as the user named it.
-        predicted: None where the image is quarantined.
-        correct: whether the prediction is the label; None without either.
+        predicted: None where the image is quarantined or the model has no classifier.
+        correct: whether the prediction is the label; None where that cannot be said.
         reason: why the image is quarantined, or None.
+        outputs: of the model.
     """
 
     id: str
@@ -70,6 +78,13 @@ class ImageRow:
     predicted: ClassView | None
     correct: bool | None
     reason: str | None
+    outputs: Outputs
+
+    @property
+    def says(self) -> str:
+        """What the model says of it, in a word; empty where it does not say a class."""
+        found = self.predicted
+        return "" if found is None else self.outputs.predicted(found.short, found.score)
 
     @property
     def verdict(self) -> str:
@@ -82,11 +97,63 @@ class ImageRow:
     def finding(self) -> str:
         """The verdict in a sentence, with the numbers."""
         if self.predicted is None:
-            return "There is no prediction."
-        said = f"The model says {self.predicted.short} ({self.predicted.percent})"
+            return self.outputs.nothing
+        said = self.outputs.sentence(self.predicted.short, self.predicted.score)
+        if not self.outputs.judged:
+            return f"{said}."
         if self.label is None:
             return f"{said}; the image has no label."
         return f"{said}, which is right." if self.correct else f"{said}; the label is {self.label.short}."
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns a table of images has: those in which some cell says something.
+
+    Attributes:
+        says: the heading over what the model says; empty without such a column.
+        reason: whether it must have room for why an image is quarantined.
+        score: the heading over the number; empty without such a column.
+        label: whether there is one.
+        verdict: whether there is one.
+        group: whether there is one.
+    """
+
+    says: str
+    reason: bool
+    score: str
+    label: bool
+    verdict: bool
+    group: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[ImageRow]) -> Columns:
+        """Those for these images."""
+        return cls(
+            says=next((row.outputs.first.capitalize() for row in rows if row.says), ""),
+            reason=any(row.reason for row in rows),
+            score=next((row.outputs.score.capitalize() for row in rows if row.predicted), ""),
+            label=any(row.label for row in rows),
+            verdict=any(row.correct is not None for row in rows),
+            group=any(row.group is not None for row in rows),
+        )
+
+    @property
+    def predicted(self) -> str:
+        """The heading over what the model says, or else over reasons; empty without such a column."""
+        return self.says or ("Reason" if self.reason else "")
+
+    @property
+    def hidden(self) -> str:
+        """Names of the columns that it does not have, for the style sheet."""
+        shown = {
+            "predicted": self.predicted,
+            "number": self.score,
+            "label": self.label,
+            "said": self.verdict,
+            "group": self.group,
+        }
+        return " ".join(f"no-{name}" for name, there in shown.items() if not there)
 
 
 @dataclass(frozen=True)
@@ -236,11 +303,13 @@ class IndexPage:
 
     Attributes:
         summary: the findings, a sentence each.
+        outputs: of the model.
         rows: every image of the run, in the order of their files' names, the quarantined ones included.
         command: what reproduces the run.
     """
 
     title: str
+    outputs: Outputs
     summary: tuple[str, ...]
     model: tuple[Fact, ...]
     data: tuple[Fact, ...]
@@ -250,6 +319,17 @@ class IndexPage:
     provenance: tuple[Fact, ...]
     command: str
     rows: tuple[ImageRow, ...]
+
+    @property
+    def ran(self) -> tuple[TechniquePage, ...]:
+        """The techniques of which at least one setting ran."""
+        return tuple(page for page in self.techniques if not page.skipped)
+
+    @property
+    def skipped_by_reason(self) -> tuple[tuple[str, tuple[TechniquePage, ...]], ...]:
+        """The techniques that this model cannot have, those with one reason together."""
+        skipped = (page for page in self.techniques if page.skipped)
+        return alike(skipped, lambda page: page.skipped or "")
 
     @property
     def quarantined(self) -> tuple[ImageRow, ...]:
@@ -262,9 +342,22 @@ class IndexPage:
         return any(row.correct is not None for row in self.rows)
 
     @property
+    def columns(self) -> Columns:
+        """Those of its tables of images."""
+        return Columns.of(self.rows)
+
+    @property
     def explained(self) -> tuple[ImageRow, ...]:
         """The images that have a page."""
         return tuple(row for row in self.rows if row.reason is None)
+
+
+def alike(things: Iterable[Thing], word: Callable[[Thing], str]) -> tuple[tuple[str, tuple[Thing, ...]], ...]:
+    """Things of one word together, in the order in which the words first come."""
+    groups: dict[str, list[Thing]] = {}
+    for thing in things:
+        groups.setdefault(word(thing), []).append(thing)
+    return tuple((said, tuple(group)) for said, group in groups.items())
 
 
 def range_text(scale: Scale) -> str:

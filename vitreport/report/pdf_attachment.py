@@ -6,20 +6,23 @@ The file is JSON in ASCII with these fields:
     version         1
     run_digest      of the run, as in its manifest
     command         what reproduces the run
-    model           ``name``, ``weights_sha256``, ``readout``, ``explained`` (the explained scalar)
+    model           ``name``, ``weights_sha256``, ``readout``, ``head`` (``softmax``, ``sigmoid``,
+                    ``regression`` or ``none``), ``explained`` (the explained scalar)
     techniques      a list: ``key``, ``name``, ``title``, ``kind``, ``digest``, ``parameters``,
                     ``class_specific``, ``signed``, ``skipped`` (why this model cannot have it, or null)
     images          every image of the run in id order, the ones without a sheet in the PDF included:
         id, uri, sha256, label, group, status, reason
                     as in the store; ``label`` is a class index or null
-        predictions a list of ``class`` (index), ``name`` and ``probability``, the likeliest first
+        predictions a list of ``class`` (index), ``name`` and ``probability``, the likeliest first; where
+                    the head is a regression ``value`` stands for ``probability``
         targets     the explained classes, in the same form
         techniques  keys of the techniques that gave a result for this image
         failed      a list of ``technique``, ``target`` and ``error``, a line a map or observation that
                     could not be made; ``target`` is null where the technique does not depend on the
                     class, and for observations, which fail for all classes at once
 
-Probabilities are the stored float32 values, written so that nothing is lost. Maps stay in the run folder.
+Probabilities and values are the stored float32 numbers, written so that nothing is lost. Maps stay in the
+run folder.
 """
 
 from __future__ import annotations
@@ -28,14 +31,15 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from vitreport.explanation import ClassNames
-from vitreport.store import Run
+from vitreport.report.outputs import Outputs
+from vitreport.store import ModelRecord, Run
 from vitreport.store.folder import technique_part
 
 NAME = "results.json"
 DESCRIPTION = "Predictions, explained classes and techniques of every image of the run"
 
 _IMAGE_FIELDS = ("id", "uri", "sha256", "label", "group", "status", "reason")
+_MODEL_FIELDS = ("name", "weights_sha256", "readout", "head", "explained")
 _TECHNIQUE_FIELDS = (
     "key",
     "name",
@@ -59,15 +63,15 @@ def results(run: Run) -> bytes:
         "version": 1,
         "run_digest": manifest.run_digest,
         "command": manifest.command,
-        "model": {name: getattr(model, name) for name in ("name", "weights_sha256", "readout", "explained")},
+        "model": {name: getattr(model, name) for name in _MODEL_FIELDS},
         "techniques": [
             {name: getattr(record, name) for name in _TECHNIQUE_FIELDS} for record in run.techniques
         ],
         "images": [
             {name: row[name] for name in _IMAGE_FIELDS}
             | {
-                "predictions": _classes(model.classes, row["top_index"], row["top_probability"]),
-                "targets": _classes(model.classes, row["targets"], row["target_probability"]),
+                "predictions": _classes(model, row["top_index"], row["top_probability"]),
+                "targets": _classes(model, row["targets"], row["target_probability"]),
                 "techniques": given.get(row["id"], []),
                 "failed": failed.get(row["id"], []),
             }
@@ -78,15 +82,12 @@ def results(run: Run) -> bytes:
 
 
 def _classes(
-    classes: ClassNames, indices: list[int] | None, probabilities: list[float] | None
+    model: ModelRecord, indices: list[int] | None, scores: list[float] | None
 ) -> list[dict[str, Any]]:
+    names, kind = model.class_names, Outputs.of(model).score
     return [
-        {
-            "class": index,
-            "name": classes[index] if index < len(classes) else f"class {index}",
-            "probability": probability,
-        }
-        for index, probability in zip(indices or (), probabilities or (), strict=True)
+        {"class": index, "name": names[index] if index < len(names) else f"class {index}", kind: score}
+        for index, score in zip(indices or (), scores or (), strict=True)
     ]
 
 

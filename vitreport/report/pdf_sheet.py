@@ -12,13 +12,13 @@ from vitreport.report.pages import ClassView
 from vitreport.report.wording import count
 from vitreport.settings import Parameter
 
-MOST_TILES = 24
+MOST_TILES = 34
 """Maps on one contact sheet; more go on further sheets."""
 
-COLUMNS = range(4, 7)
+COLUMNS = range(4, 8)
 """Pictures in a row: the fewest with which the sheet leaves room for the table below it."""
 
-TALLEST = 0.98
+TALLEST = 0.95
 """Height of a contact sheet on its page, in widths of the page's text."""
 
 _WORDS = 0.044
@@ -26,6 +26,9 @@ _WORDS = 0.044
 
 SHORT_TITLES = {"attention_rollout": "Rollout"}
 """For the title of a tile that has a setting to name too."""
+
+SHORT_NUMBERS = {"discard_ratio": "−{:.0%}"}
+"""For numbers in that title; what is at its default of 0 is left out."""
 
 
 COUNTED = "Rows and columns count from 0."
@@ -54,7 +57,7 @@ class PredictionLine:
     """One class in the table of a sheet; `role` says whether it is the label, explained, or both."""
 
     name: str
-    probability: str
+    score: str
     role: str
 
 
@@ -64,6 +67,7 @@ class ImageSheet:
 
     Attributes:
         finding: what the model said of it, in a sentence.
+        lens: where the prediction emerged, in a sentence; empty without a logit lens.
         troubles: what is missing on the sheet, a sentence each.
     """
 
@@ -71,6 +75,7 @@ class ImageSheet:
     finding: str
     lines: tuple[PredictionLine, ...]
     pictures: tuple[SheetPicture, ...]
+    lens: str
     troubles: tuple[str, ...]
 
 
@@ -81,8 +86,16 @@ def image_sheet(page: ImagePage) -> ImageSheet:
         finding=page.row.finding,
         lines=_lines(page),
         pictures=tuple(_pictures(page)),
+        lens=_lens(page),
         troubles=_troubles(page),
     )
+
+
+def _lens(page: ImagePage) -> str:
+    if page.lens is None:
+        return ""
+    found = page.lens.emergence
+    return f"{page.lens.title}, blocks 0 to {len(page.lens.rows) - 1}: {found[0].lower()}{found[1:]}"
 
 
 def _troubles(page: ImagePage) -> tuple[str, ...]:
@@ -100,7 +113,7 @@ def _lines(page: ImagePage) -> tuple[PredictionLine, ...]:
     return tuple(
         PredictionLine(
             name=view.short,
-            probability=view.percent or f"below the first {len(page.predictions)}",
+            score=view.text or f"below the first {len(page.predictions)}",
             role=", ".join(role for role, members in roles if view.index in members),
         )
         for view in classes.values()
@@ -169,14 +182,16 @@ def _setting(view: MapView, varied: Collection[str]) -> list[str]:
     """The parameters that tell this map from its neighbours or from the default: words, then numbers."""
     words, numbers = [], []
     for name, value in view.record.parameters.items():
-        if name not in varied and view.record.defaults.get(name) == value:
+        default = view.record.defaults.get(name) == value
+        if default and (name not in varied or (value == 0 and name in SHORT_NUMBERS)):
             continue
         if isinstance(value, bool):
             words.append(name.replace("_", " ") if value else f"no {name.replace('_', ' ')}")
         elif isinstance(value, str):
             words.append(value)
         else:
-            numbers.append(f"{name.partition('_')[0]} {value:g}")
+            short = SHORT_NUMBERS.get(name, f"{name.partition('_')[0]} {{:g}}")
+            numbers.append(short.format(value))
     return words + numbers
 
 

@@ -111,7 +111,7 @@ def _grouped(facts: Sequence[Fact]) -> tuple[Fact, ...]:
 
 def _wrong(index: IndexPage) -> CappedList:
     wrong = [row for row in index.explained if row.correct is False]
-    wrong.sort(key=lambda row: -(row.predicted.probability or 0) if row.predicted else 0)
+    wrong.sort(key=lambda row: -(row.predicted.score or 0) if row.predicted else 0)
     shown = "all are listed" if len(wrong) <= LIST_CAP else f"the {LIST_CAP} most confident are listed"
     return CappedList(
         tuple(wrong[:LIST_CAP]),

@@ -20,7 +20,7 @@ from vitreport.figures.colour import (
     steps,
 )
 from vitreport.figures.scale import Scale, own_scale, state_of
-from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, PatternView
+from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, NormsView, PatternView
 from vitreport.report.pages import ClassView, TechniquePage
 from vitreport.report.wording import number
 
@@ -30,7 +30,9 @@ Keep = Callable[[str, bytes], str]
 
 EXAMPLE_NOTES = {
     "class_attention": "The mean over the heads in the last block.",
+    "logit_lens": "Where the prediction emerges, in a sentence.",
     "qkv": "The key of the best one-way channel.",
+    "token_norms": "After the last block.",
 }
 """What the example pictures of observations are, by technique."""
 
@@ -120,7 +122,7 @@ def target_text(target: ClassView | None) -> str:
     """``for tench, 37.2 %``, or empty where the map does not depend on a class."""
     if target is None:
         return ""
-    return f"for {target.short}, {target.percent}" if target.percent else f"for {target.short}"
+    return f"for {target.short}, {target.text}" if target.text else f"for {target.short}"
 
 
 def map_picture(view: MapView, keep: Keep) -> MapPicture:
@@ -158,16 +160,8 @@ def atlas_picture(view: AtlasView, keep: Keep) -> AtlasPicture:
     means = []
     for block, values in enumerate(view.means):
         likeness = view.likeness[block - 1] if block else None
-        title = f"block {block}"
         note = "" if likeness is None else f"likeness {likeness:.2f}".replace("-", "−")
-        if state_of(values) != "drawn":
-            means.append(MapPicture(title, note, False, None, None, f"No picture: {state_of(values)}."))
-            continue
-        row, column = divmod(int(values.argmax()), columns)
-        alt = f"Mean attention of block {block}: strongest at row {row}, column {column} (from 0); values "
-        scale = own_scale(values, signed=False)
-        layer = _layer(values, scale, False, f"{alt}{number(scale.low)} to", keep)
-        means.append(MapPicture(title, note, False, layer, None, ""))
+        means.append(_block(block, values, note, f"Mean attention of block {block}: strongest", keep))
     return AtlasPicture(
         view=view,
         source=data_uri(sheet.encoded) if small else keep("png", sheet.encoded),
@@ -179,6 +173,25 @@ def atlas_picture(view: AtlasView, keep: Keep) -> AtlasPicture:
         blocks=tuple(range(blocks)),
         means=tuple(means),
     )
+
+
+def norm_pictures(view: NormsView, keep: Keep) -> list[MapPicture]:
+    """The norms of the patch tokens, block by block; the prefix tokens' are in the captions."""
+    return [
+        _block(block, values, view.prefix_text(block), f"Token norms after block {block}: longest", keep)
+        for block, values in enumerate(view.values)
+    ]
+
+
+def _block(block: int, values: FloatArray, note: str, most: str, keep: Keep) -> MapPicture:
+    """One of the pictures that stand block by block, on its own scale; `most` begins its alternative text."""
+    title = f"block {block}"
+    if state_of(values) != "drawn":
+        return MapPicture(title, note, False, None, None, f"No picture: {state_of(values)}.")
+    row, column = divmod(int(values.argmax()), values.shape[1])
+    scale = own_scale(values, signed=False)
+    alt = f"{most} at row {row}, column {column} (from 0); values {number(scale.low)} to"
+    return MapPicture(title, note, False, _layer(values, scale, False, alt, keep), None, "")
 
 
 def pattern_picture(view: PatternView) -> PatternPicture:
@@ -219,6 +232,8 @@ def example_picture(page: TechniquePage, image: ImagePage, keep: Keep) -> MapPic
         return atlas_picture(image.atlas, keep).means[-1]
     if page.name == "qkv" and image.patterns and image.patterns[0].channels:
         return pattern_picture(image.patterns[0]).channels[0].parts[1]
+    if page.name == "token_norms" and image.norms is not None:
+        return norm_pictures(image.norms, keep)[-1]
     maps = [view for section in image.sections if section.name == page.name for view in section.maps]
     plain = [view for view in maps if dict(view.record.parameters) == dict(view.record.defaults)]
     return map_picture((plain or maps)[0], keep) if maps else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from vitreport.explanation import ClassNames
 from vitreport.figures.scale import Scale
 from vitreport.report.failure_reading import FailedResult, failed_results, failures
+from vitreport.report.outputs import EVEN, Outputs
 from vitreport.report.pages import (
     ClassView,
     Fact,
@@ -21,33 +21,35 @@ from vitreport.report.pages import (
 )
 from vitreport.report.wording import count, file_name, percent, plain, setting, short_class
 from vitreport.settings import format_parameter
-from vitreport.store import Manifest, Run, TechniqueRecord
+from vitreport.store import Manifest, ModelRecord, Run, TechniqueRecord
 
 SLICES_SHOWN = 12
 """Labels or groups in a table; the rest are counted."""
 
 
-def class_view(classes: ClassNames, index: int, probability: float | None = None) -> ClassView:
+def class_view(model: ModelRecord, index: int, score: float | None = None) -> ClassView:
     """The class with this index, named where the model has a name for it."""
-    name = classes[index] if 0 <= index < len(classes) else f"class {index}"
-    return ClassView(index, name, short_class(name), probability)
+    names = model.class_names
+    name = names[index] if 0 <= index < len(names) else f"class {index}"
+    return ClassView(index, name, short_class(name), score, Outputs.of(model).text(score))
 
 
 def image_rows(run: Run) -> tuple[ImageRow, ...]:
     """Every image of the run, in the order of their files' names."""
-    classes = run.manifest.model.classes
     wanted = ["id", "uri", "label", "group", "status", "reason", "top_index", "top_probability"]
     columns = run.images.select(wanted).to_pylist()
     shards = {ref.id: ref.shard for ref in run.catalogue}
-    rows = (_image_row(row, classes, shards[row["id"]]) for row in columns)
+    rows = (_image_row(row, run.manifest.model, shards[row["id"]]) for row in columns)
     return tuple(sorted(rows, key=lambda row: (row.uri, row.id)))
 
 
-def _image_row(row: Mapping[str, object], classes: ClassNames, shard: int) -> ImageRow:
-    label, indices, probabilities = row["label"], row["top_index"], row["top_probability"]
+def _image_row(row: Mapping[str, object], model: ModelRecord, shard: int) -> ImageRow:
+    label, indices, scores = row["label"], row["top_index"], row["top_probability"]
+    outputs = Outputs.of(model)
     predicted = None
-    if isinstance(indices, list) and isinstance(probabilities, list) and indices:
-        predicted = class_view(classes, indices[0], probabilities[0])
+    if isinstance(indices, list) and isinstance(scores, list) and indices:
+        predicted = class_view(model, indices[0], scores[0])
+    judged = outputs.judged and predicted is not None and isinstance(label, int)
     group = row["group"]
     reason = str(row["reason"] or "no reason given") if row["status"] == "quarantined" else None
     return ImageRow(
@@ -55,11 +57,12 @@ def _image_row(row: Mapping[str, object], classes: ClassNames, shard: int) -> Im
         name=file_name(str(row["uri"])),
         uri=str(row["uri"]),
         shard=shard,
-        label=class_view(classes, label) if isinstance(label, int) else None,
+        label=class_view(model, label) if isinstance(label, int) else None,
         group=None if group is None else str(group),
         predicted=predicted,
-        correct=predicted.index == label if predicted is not None and isinstance(label, int) else None,
+        correct=predicted.index == label if predicted is not None and judged else None,
         reason=reason,
+        outputs=outputs,
     )
 
 
@@ -70,6 +73,7 @@ def index_page(run: Run, scales: Mapping[str, Scale]) -> IndexPage:
     techniques = technique_pages(run, scales)
     return IndexPage(
         title=f"Explanation report: {manifest.model.name}",
+        outputs=Outputs.of(manifest.model),
         summary=_summary(manifest, rows, techniques),
         model=_model_facts(manifest),
         data=_data_facts(manifest, rows),
@@ -155,8 +159,6 @@ def _summary(
     manifest: Manifest, rows: Sequence[ImageRow], techniques: Sequence[TechniquePage]
 ) -> tuple[str, ...]:
     explained = [row for row in rows if row.reason is None]
-    judged = [row for row in explained if row.correct is not None]
-    right = sum(row.correct is True for row in judged)
     if not explained:
         which = "The only image" if len(rows) == 1 else f"None of the {len(rows):,} images"
         verb = "could not" if len(rows) == 1 else "could"
@@ -167,13 +169,7 @@ def _summary(
         f"This report shows what {manifest.model.name} looks at in {count(len(explained), 'image')}, "
         f"with {count(len(names), 'technique')} in {count(len(settings), 'setting')}."
     ]
-    if judged:
-        share = percent(right / len(judged))
-        sentences.append(
-            f"Its first prediction is right on {right:,} of {count(len(judged), 'labelled image')} ({share})."
-        )
-    else:
-        sentences.append("The images carry no labels, so the report cannot say how often it is right.")
+    sentences.append(_performance(Outputs.of(manifest.model), explained))
     unusable = len(rows) - len(explained)
     if unusable:
         verb = "was" if unusable == 1 else "were"
@@ -190,8 +186,35 @@ def _summary(
     return tuple(sentences)
 
 
+def _performance(outputs: Outputs, explained: Sequence[ImageRow]) -> str:
+    """How often the model is right, or why that cannot be said."""
+    if not outputs.count:
+        return (
+            "The model has no classifier: nothing is predicted, and only techniques that need no class ran."
+        )
+    if outputs.are_values:
+        given = "a value and no class" if outputs.count == 1 else "values and no classes"
+        return f"The model gives {given}, so nothing that it says is counted as right or wrong."
+    if not outputs.judged:
+        found = [row.predicted for row in explained if row.predicted]
+        positive = sum((view.score or 0) >= EVEN for view in found)
+        name = next((view.short for view in found), "its class")
+        return (
+            f"The model knows one class: it gives {name} {100 * EVEN:.0f}\xa0% or more on {positive:,} of "
+            f"{count(len(found), 'image')}, and no label is held against that."
+        )
+    judged = [row.correct for row in explained if row.correct is not None]
+    if not judged:
+        return "The images carry no labels, so the report cannot say how often it is right."
+    right, images = sum(judged), count(len(judged), "labelled image")
+    subject = (
+        "Its likeliest class is the label" if outputs.head == "sigmoid" else "Its first prediction is right"
+    )
+    return f"{subject} on {right:,} of {images} ({percent(right / len(judged))})."
+
+
 def _model_facts(manifest: Manifest) -> tuple[Fact, ...]:
-    model = manifest.model
+    model, outputs = manifest.model, Outputs.of(manifest.model)
     facts = [
         Fact("Model", model.name),
         Fact("Parameters", f"{model.parameters:,}"),
@@ -203,9 +226,12 @@ def _model_facts(manifest: Manifest) -> tuple[Fact, ...]:
         ),
         Fact("Input", f"{model.input_size[0]} × {model.input_size[1]} pixels (height × width)"),
         Fact("Readout", f"{model.readout}; {count(model.prefix_tokens, 'prefix token')}"),
+        Fact("Head", outputs.fact),
         Fact("What is explained", model.explained),
-        Fact("Classes", f"{len(model.class_names):,}, {_naming(model.class_names_origin)}"),
     ]
+    if outputs.count:
+        names = f"{outputs.count:,}, {_naming(model.class_names_origin)}"
+        facts.append(Fact("Outputs" if outputs.are_values else "Classes", names))
     if model.licence:
         facts.append(Fact("Licence", model.licence))
     facts += [
@@ -220,20 +246,23 @@ def _naming(origin: str) -> str:
 
 
 def _data_facts(manifest: Manifest, rows: Iterable[ImageRow]) -> tuple[Fact, ...]:
-    data = manifest.data
+    data, outputs = manifest.data, Outputs.of(manifest.model)
     facts = [
         Fact("Images", f"{data.images:,}"),
         Fact("Explained", f"{data.images - data.quarantined:,}"),
         Fact("Set aside", f"{data.quarantined:,}"),
-        Fact("Labelled", f"{data.labelled:,}"),
     ]
+    if outputs.judged:
+        facts.append(Fact("Labelled", f"{data.labelled:,}"))
     judged = [row.correct for row in rows if row.correct is not None]
     if judged:
         facts.append(
             Fact("First prediction right", f"{sum(judged):,} ({percent(sum(judged) / len(judged))})")
         )
     targets = plain(manifest.settings.get("targets", ()))
-    return (*facts, Fact("Explained classes", targets)) if targets else tuple(facts)
+    if targets and outputs.count:
+        facts.append(Fact("Explained outputs" if outputs.are_values else "Explained classes", targets))
+    return tuple(facts)
 
 
 def _slices(by: str, rows: Iterable[ImageRow]) -> Slices | None:

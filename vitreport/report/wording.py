@@ -29,6 +29,8 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """``37.2 %``, on one line; shares that would round to 0 or 100 say so honestly."""
+    if not math.isfinite(share):
+        return number(share)
     if 0 < share < 0.0005:
         return "<\xa00.1\xa0%"
     if 0.9995 <= share < 1:
