@@ -192,6 +192,28 @@ def test_techniques_are_listed_as_text_and_as_json():
         assert entry["shows"] and entry["does_not_show"] and entry["source"]
 
 
+@pytest.mark.parametrize(
+    ("model", "had", "lacked"),
+    [
+        ("test_vit", "grad_cam ", None),
+        ("swin_tiny_patch4_window7_224", "grad_cam ", "not raw_attention, attention_rollout,"),
+        ("vit_tiny_patch16_224.augreg_in21k", "raw_attention ", None),
+    ],
+)
+def test_techniques_that_a_model_can_have_are_told_from_the_others(model, had, lacked):
+    result = call("techniques", "--model", model)
+    assert f"{model} can have" in result.output and had in result.output
+    assert (lacked in result.output) if lacked else ("not " not in result.output)
+    listed = json.loads(call("techniques", "--model", model, "--json").output)
+    reasons = {entry["name"]: entry["skipped"] for entry in listed}
+    assert (reasons["raw_attention"] is not None) == bool(lacked)
+
+
+def test_techniques_of_a_model_that_is_not_known_are_refused():
+    result = call("techniques", "--model", "swim_tiny")
+    assert result.exit_code == 2 and "timm" in result.stderr
+
+
 def test_doctor_says_what_is_there():
     result = call("doctor")
     assert "torch" in result.output and "PDF" in result.output

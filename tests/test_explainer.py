@@ -20,6 +20,7 @@ from vitreport import RunSettings, explain, open_run
 from vitreport.engines import Receipt, Resources
 from vitreport.errors import SettingsError, StoreError, TechniqueError
 from vitreport.images.decode import decode
+from vitreport.model.head import Head
 from vitreport.model.load import VisionModel, load_model
 from vitreport.model.trace import Forward, Tracer
 from vitreport.store import Run, RunFolder
@@ -265,6 +266,12 @@ def _other_weights(patch: pytest.MonkeyPatch, model: VisionModel, pictures: Path
     return settings(pictures)
 
 
+def _other_head(patch: pytest.MonkeyPatch, model: VisionModel, pictures: Path) -> RunSettings:
+    other = dataclasses.replace(model, head=Head.SIGMOID)
+    patch.setattr("vitreport.plan.load_model", lambda *_, **__: other)
+    return settings(pictures)
+
+
 def _other_images(patch: pytest.MonkeyPatch, model: VisionModel, pictures: Path) -> RunSettings:
     Image.new("RGB", (9, 9)).save(pictures / "new.png")
     return settings(pictures)
@@ -283,8 +290,9 @@ def _other_images(patch: pytest.MonkeyPatch, model: VisionModel, pictures: Path)
         ),
         (_other_images, "the images differs"),
         (_other_weights, "the model differs"),
+        (_other_head, "the head differs"),
     ],
-    ids=["seed", "targets", "batch size", "limit", "two", "images", "weights"],
+    ids=["seed", "targets", "batch size", "limit", "two", "images", "weights", "head"],
 )
 def test_another_run_is_refused_with_what_differs_and_nothing_is_touched(
     change: Callable[..., RunSettings],

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 
 import pytest
 import torch
-from tiny_model import EVERYTHING, VARIANTS, noise, vision_model
+from tiny_model import EVERYTHING, VARIANTS, explainable, noise, vision_model
 
+from vitreport.model.load import VisionModel
 from vitreport.model.memory import automatic_batch_size
-from vitreport.model.trace import traced
+from vitreport.model.trace import Backward
 from vitreport.techniques.technique import Context, Technique, select
 
 pytestmark = [
@@ -17,15 +17,23 @@ pytestmark = [
 ]
 
 
+def on_the_gpu(here: VisionModel) -> VisionModel:
+    return explainable(copy.deepcopy(here.module).cuda(), here.input_size)
+
+
+@pytest.mark.parametrize("backward", Backward)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_maps_on_the_gpu_agree_with_those_on_the_cpu(variant: str) -> None:
+def test_maps_on_the_gpu_agree_with_those_on_the_cpu(variant: str, backward: Backward) -> None:
     here = vision_model(variant)
-    there = dataclasses.replace(here, module=copy.deepcopy(here.module).cuda())
-    techniques = [technique for technique in select(["core"]) if isinstance(technique, Technique)]
+    techniques = [
+        technique
+        for technique in select(["all"])
+        if isinstance(technique, Technique) and technique.backward is backward
+    ]
     maps = []
-    for model in (here, there):
+    for model in (here, on_the_gpu(here)):
         pixels = noise(model, 4).to(model.device)
-        with traced(model.module, model.layout, EVERYTHING) as tracer:
+        with model.traced(EVERYTHING[backward], backward) as tracer:
             forward = tracer.forward(pixels)
             targets = torch.zeros(len(pixels), dtype=torch.long, device=model.device)
             trace = tracer.gradient(forward, targets)
@@ -36,5 +44,4 @@ def test_maps_on_the_gpu_agree_with_those_on_the_cpu(variant: str) -> None:
 
 
 def test_a_batch_that_fits_the_gpu_is_chosen() -> None:
-    model = vision_model("vit")
-    assert automatic_batch_size(dataclasses.replace(model, module=copy.deepcopy(model.module).cuda())) >= 1
+    assert automatic_batch_size(on_the_gpu(vision_model("class_token"))) >= 1

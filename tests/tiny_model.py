@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from vitreport.explanation import ClassNames
 from vitreport.model.layout import Readout, TokenLayout
 from vitreport.model.load import VisionModel, as_vision_model
-from vitreport.model.trace import Need, Trace, traced
+from vitreport.model.trace import Backward, Need, Trace
 from vitreport.techniques.technique import Context
 
 CLASSES = 5
@@ -102,19 +104,33 @@ def noise(model: VisionModel, count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, 3, *model.input_size, generator=torch.Generator().manual_seed(seed))
 
 
-EVERYTHING = Need.ATTENTION | Need.ATTENTION_GRADIENT | Need.PROJECTIONS
+EVERYTHING = {
+    Backward.PLAIN: reduce(or_, Need) & ~Need.BIASES,
+    Backward.LIBRA: reduce(or_, Need) & ~(Need.ATTENTION_GRADIENT | Need.GRAPH),
+}
 
 
-def trace(model: VisionModel, pixels: Tensor, targets: list[int], needs: Need = EVERYTHING) -> Trace:
-    with traced(model.module, model.layout, needs) as tracer:
+def trace(
+    model: VisionModel,
+    pixels: Tensor,
+    targets: list[int],
+    needs: Need | None = None,
+    backward: Backward = Backward.PLAIN,
+) -> Trace:
+    with model.traced(EVERYTHING[backward] if needs is None else needs, backward) as tracer:
         return tracer.gradient(tracer.forward(pixels), torch.tensor(targets))
 
 
 def context(
-    model: VisionModel, pixels: Tensor, targets: list[int], ids: tuple[str, ...] | None = None, seed: int = 0
+    model: VisionModel,
+    pixels: Tensor,
+    targets: list[int],
+    ids: tuple[str, ...] | None = None,
+    seed: int = 0,
+    backward: Backward = Backward.PLAIN,
 ) -> Context:
     names = ids or tuple(f"image{number}" for number in range(len(pixels)))
-    return Context(trace(model, pixels, targets), model, names, seed)
+    return Context(trace(model, pixels, targets, backward=backward), model, names, seed)
 
 
 def context_by_hand(
@@ -126,8 +142,8 @@ def context_by_hand(
     shares = layout.readout_weights(attention[0]).expand(batch, -1) if readout is None else readout
     seen = Trace(
         logits=logits,
+        pixels=torch.zeros(batch, 3, 1, 1),
         attention=tuple(attention),
-        projections=(),
         readout=shares,
         targets=torch.zeros(batch, dtype=torch.int64),
         attention_gradient=tuple(gradient or ()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -22,6 +22,7 @@ from vitreport.errors import RenderError, SettingsError, UnsupportedModelError, 
 if TYPE_CHECKING:
     from vitreport.settings import RunSettings
     from vitreport.store import Run
+    from vitreport.techniques.technique import Explainable
 
 FAILED, USAGE, NOTHING, INTERRUPTED = 1, 2, 3, 130
 _STAGES = {
@@ -86,6 +87,11 @@ def _explain_options(command: Command) -> Command:
         click.option("--labels", help="Class names: one a line, or JSON."),
         click.option("--model-card", help="What the report should say of the model: text, JSON or TOML."),
         click.option("--image-size", metavar="HxW", help="Input size, where it is not the model's own."),
+        click.option(
+            "--head",
+            type=click.Choice(["auto", "softmax", "sigmoid", "regression"]),
+            help="How the model's outputs are to be read.  [default: auto]",
+        ),
         _technique_option,
         click.option(
             "--target",
@@ -184,12 +190,16 @@ def report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
 
 
 @main.command()
+@click.option("--model", help="Say which of them this model can have, and why not the others.")
 @click.option("--json", "as_json", is_flag=True, help="All that is known of each, as JSON.")
-def techniques(as_json: bool) -> None:
+def techniques(model: str | None, as_json: bool) -> None:
     """List the techniques: what each shows, and what it does not."""
     from vitreport.techniques.technique import TECHNIQUES
 
     known = [cls() for cls in TECHNIQUES.values()]
+    if model is not None:
+        _techniques_for(model, known, as_json)
+        return
     if as_json:
         click.echo(json.dumps([technique.describe() for technique in known], indent=1, ensure_ascii=False))
         return
@@ -199,11 +209,31 @@ def techniques(as_json: bool) -> None:
             "shows": technique.shows,
             "does not show": technique.does_not_show,
             "source": technique.source,
+            "costs": technique.describe()["cost"],
             **{f"{name}=": text for name, text in technique.parameter_help().items()},
         }
         for title, text in about.items():
             click.echo(click.wrap_text(f"{title}: {text}", 100, "    ", "      "))
         click.echo()
+
+
+def _techniques_for(model: str, known: Sequence[Explainable], as_json: bool) -> None:
+    """Says which techniques a model can have, and why not the others."""
+    from vitreport.model.load import load_architecture
+
+    loaded = load_architecture(model)
+    reasons = {technique.name: technique.supports(loaded) for technique in known}
+    if as_json:
+        described = [{**technique.describe(), "skipped": reasons[technique.name]} for technique in known]
+        click.echo(json.dumps(described, indent=1, ensure_ascii=False))
+        return
+    fitting = [technique for technique in known if reasons[technique.name] is None]
+    click.echo(f"{model} can have {len(fitting)} of {len(known)} techniques:")
+    for technique in fitting:
+        click.echo(f"    {technique.name:24}{technique.title} · {technique.tier} tier")
+    for reason in dict.fromkeys(filter(None, reasons.values())):
+        others = [name for name, given in reasons.items() if given == reason]
+        click.echo(click.wrap_text(f"not {', '.join(others)}: {reason}", 100, "", "    "))
 
 
 @main.command()

@@ -17,13 +17,14 @@ from vitreport.engines import Receipt
 from vitreport.errors import ImageError, SettingsError, TechniqueError
 from vitreport.explanation import Attribution, Explanation, ImageRef, Prediction, View
 from vitreport.images.decode import decode
-from vitreport.model.targets import Targets
-from vitreport.model.trace import Forward, Need, Tracer, traced
+from vitreport.model.head import Head
+from vitreport.model.layout import patch_sums
+from vitreport.model.trace import Backward, Forward, Tracer
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
 from vitreport.store.folder import images_part, technique_part
 from vitreport.store.schema import images_table, maps_table, observations_table
-from vitreport.techniques.technique import Context, Explainable, Observation, Technique
+from vitreport.techniques.technique import Context, Explainable, Observation, Technique, needs_of
 
 TOP_K = 5
 _NOT_FINITE = "the map has values that are not finite"
@@ -74,20 +75,16 @@ class Explainer:
             yield Receipt(len(refs))
             return
         pending = self.pending(shard)
-        findings = Findings()
-        needs = Need.NOTHING
-        for _, technique in pending:
-            needs |= technique.needs
-        with traced(self.plan.model.module, self.plan.model.layout, needs) as tracer:
-            for batch in self._batches(refs):
-                try:
-                    self._explain(tracer, batch, [technique for _, technique in pending], findings)
-                except torch.OutOfMemoryError as error:
-                    raise SettingsError(
-                        f"{len(batch)} images at a time do not fit the device's memory; "
-                        f"try --batch-size {max(1, self.plan.batch_size // 2)}"
-                    ) from error
-                yield Receipt(len(batch))
+        findings = Findings(self.plan.model.layout.grid)
+        for batch in self._batches(refs):
+            try:
+                self._explain(batch, [technique for _, technique in pending], findings)
+            except torch.OutOfMemoryError as error:
+                raise SettingsError(
+                    f"{len(batch)} images at a time do not fit the device's memory; "
+                    f"try --batch-size {max(1, self.plan.batch_size // 2)}"
+                ) from error
+            yield Receipt(len(batch))
         for record, _ in pending:
             self.folder.write_table(technique_part(record, shard), findings.table(record))
         if not self.folder.has(images_part(shard)):
@@ -111,47 +108,73 @@ class Explainer:
         return Prepared(ref, pixels, view)
 
     def _explain(
+        self, batch: Sequence[Prepared], techniques: Sequence[Explainable], findings: Findings
+    ) -> None:
+        """Explains a batch: one forward pass for each kind of gradient, and a gradient of it a target."""
+        usable = [image for image in batch if image.pixels is not None]
+        explained: list[Explanation] = []
+        for backward in Backward if usable else ():
+            members = [technique for technique in techniques if technique.backward is backward]
+            if explained and not members:
+                continue
+            with self.plan.model.traced(needs_of(members), backward) as tracer:
+                forward = tracer.forward(self._pixels(usable))
+                explained = explained or self._predicted(forward.logits, usable)
+                self._explain_targets(tracer, forward, members, explained, findings)
+        known = iter(explained)
+        findings.explanations += [
+            Explanation(image.ref, image.reason) if image.pixels is None else next(known) for image in batch
+        ]
+
+    def _explain_targets(
         self,
         tracer: Tracer,
-        batch: Sequence[Prepared],
+        forward: Forward,
         techniques: Sequence[Explainable],
+        explained: Sequence[Explanation],
         findings: Findings,
     ) -> None:
-        usable = [image for image in batch if image.pixels is not None]
-        forward = self._forward(tracer, usable) if usable else None
-        known = iter(
-            _predictions(forward.logits, self.plan.targets, [i.ref for i in usable]) if forward else []
-        )
-        explained = []
-        for image in batch:
-            if image.reason is None:
-                predictions, targets = next(known)
-                explained.append(Explanation(image.ref, None, image.view, predictions, targets))
-            findings.explanations.append(
-                Explanation(image.ref, image.reason) if image.reason else explained[-1]
-            )
-        if forward is None or not techniques:
+        if not techniques:
             return
-        ids = tuple(image.ref.id for image in usable)
-        for column, classes in enumerate(_columns(explained)):
-            following = column + 1 < max(len(image.targets) for image in explained)
+        ids = tuple(explanation.ref.id for explanation in explained)
+        columns = list(_columns(explained))
+        for place, classes in enumerate(columns):
             chosen = [0 if index is None else index for index in classes]
-            trace = tracer.gradient(
-                forward, torch.tensor(chosen, device=forward.logits.device), keep_graph=following
-            )
+            targets = torch.tensor(chosen, device=forward.logits.device)
+            trace = tracer.gradient(forward, targets, keep_graph=place + 1 < len(columns))
             context = Context(trace, self.plan.model, ids, self.plan.settings.seed)
-            due = [technique for technique in techniques if technique.class_specific or column == 0]
-            findings.add(context, due, classes, first=column == 0)
+            due = [technique for technique in techniques if technique.class_specific or place == 0]
+            findings.add(context, due, classes, first=place == 0)
 
-    def _forward(self, tracer: Tracer, usable: Sequence[Prepared]) -> Forward:
+    def _pixels(self, usable: Sequence[Prepared]) -> Tensor:
         pixels = torch.stack([image.pixels for image in usable if image.pixels is not None])
-        return tracer.forward(pixels.to(self.plan.model.device))
+        return pixels.to(self.plan.model.device)
+
+    def _predicted(self, logits: Tensor, usable: Sequence[Prepared]) -> list[Explanation]:
+        """The best classes and the targets of each image."""
+        model, targets = self.plan.model, self.plan.targets
+        logits = logits.detach().float()
+        if model.head is Head.NONE:
+            return [Explanation(image.ref, None, image.view) for image in usable]
+        scores = model.head.scores(logits).cpu()
+        depth = min(max(TOP_K, targets.most), logits.shape[1])
+        ranking = logits.topk(depth, 1).indices.cpu().tolist()
+        found = []
+        for image, row, order in zip(usable, scores, ranking, strict=True):
+            chosen = targets.of_image(order, image.ref.label)
+            best, explained = (
+                tuple(Prediction(index, float(row[index])) for index in indices)
+                for indices in (order[:TOP_K], chosen)
+            )
+            found.append(Explanation(image.ref, None, image.view, best, explained))
+        return found
 
 
 class Findings:
     """What a shard's batches found, until it is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, grid: tuple[int, int]) -> None:
+        self._grid = grid
         self.explanations: list[Explanation] = []
         self._maps: dict[str, list[tuple[str, Attribution]]] = defaultdict(list)
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -200,7 +223,7 @@ class Findings:
         try:
             maps = list(kind.attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
-            arrays: list[Any] = [_checked(values, len(classes)) for values in maps]
+            arrays: list[Any] = [_checked(values, len(classes), self._grid) for values in maps]
         except torch.OutOfMemoryError:
             raise
         except _FAILURES as failure:
@@ -228,33 +251,15 @@ class Findings:
                 self._rows[technique.key] += [{"id": image_id, **row} for row in rows]
 
 
-def _checked(values: Tensor, images: int) -> Any:
-    """A technique's maps as numpy float32 ``(images, rows, cols)``."""
+def _checked(values: Tensor, images: int, grid: tuple[int, int]) -> Any:
+    """A technique's maps as numpy float32 ``(images, rows, cols)``; pixels are summed up patch by patch."""
     if values.dim() != 3 or len(values) != images:
         raise ValueError(f"it gave maps of shape {tuple(values.shape)} for {images} images")
-    return values.float().cpu().numpy()
+    return patch_sums(values.float(), grid).cpu().numpy()
 
 
 def _describe(failure: Exception) -> str:
     return f"{type(failure).__name__}: {failure}"
-
-
-def _predictions(
-    logits: Tensor, targets: Targets, refs: Sequence[ImageRef]
-) -> list[tuple[tuple[Prediction, ...], tuple[Prediction, ...]]]:
-    """The best classes and the targets of each image."""
-    probabilities = logits.detach().float().softmax(1).cpu()
-    depth = min(max(TOP_K, targets.most), logits.shape[1])
-    ranking = logits.detach().topk(depth, 1).indices.cpu().tolist()
-    found = []
-    for ref, row, order in zip(refs, probabilities, ranking, strict=True):
-        chosen = targets.of_image(order, ref.label)
-        best, explained = (
-            tuple(Prediction(index, float(row[index])) for index in indices)
-            for indices in (order[:TOP_K], chosen)
-        )
-        found.append((best, explained))
-    return found
 
 
 def _columns(explanations: Sequence[Explanation]) -> Iterator[list[int | None]]:

@@ -92,7 +92,7 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class and its softmax probability in [0, 1]."""
+    """A class and its probability in [0, 1]; of a regression an output and its value."""
 
     index: int
     probability: float

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreport.errors import SettingsError
-from vitreport.explanation import ImageRef
+from vitreport.explanation import ClassNames, ImageRef
 from vitreport.images import Catalogue, build_catalogue
 from vitreport.images.file import printable
 from vitreport.model.embedded import embedded_card
@@ -33,7 +33,7 @@ class Plan:
     Attributes:
         settings: what the user asked for.
         model: what is explained.
-        card: what the user says of the model.
+        record: what the run says of the model.
         techniques: with what, each with its record.
         targets: for which classes.
         catalogue: on which images.
@@ -43,7 +43,7 @@ class Plan:
 
     settings: RunSettings
     model: VisionModel
-    card: Mapping[str, Any]
+    record: ModelRecord
     techniques: Sequence[tuple[TechniqueRecord, Explainable]]
     targets: Targets
     catalogue: Catalogue
@@ -63,6 +63,7 @@ class Plan:
         """What a run folder is bound to, by name; equal values, equal numbers."""
         values = {
             "model": [self.model.weights_sha256, self.model.layout.readout.value, self.model.layout.grid],
+            "head": self.record.head,
             "transform": self.model.preparation.canary_sha256(),
             "images": self.catalogue.sha256,
             "targets": self.targets.specs,
@@ -82,7 +83,7 @@ class Plan:
             bound=self.bound,
             settings=asked.to_mapping(),
             command=asked.command(),
-            model=_model_record(self.model, self.card),
+            model=self.record,
             data=DataRecord(
                 catalogue_sha256=self.catalogue.sha256,
                 images=len(refs),
@@ -120,9 +121,12 @@ def make_plan(
         labels=_path(settings.labels),
         image_size=settings.image_size,
         device=device,
+        head=settings.head,
     )
-    targets = Targets.parse(settings.targets, model.classes)
-    catalogue = build_catalogue(settings.images, model.classes, settings.limit, progress)
+    record = _model_record(model, card)
+    targets = Targets.parse(settings.targets, model.classes, labels=record.tells_classes)
+    labels = model.classes if record.tells_classes else ClassNames(())
+    catalogue = build_catalogue(settings.images, labels, settings.limit, progress)
     if targets.needs_labels and all(ref.label is None for ref in catalogue.refs):
         raise SettingsError(
             "target 'label' is asked for, but no image has a label; give a CSV with a 'label' column, "
@@ -133,7 +137,7 @@ def make_plan(
     return Plan(
         settings=settings,
         model=model,
-        card=card,
+        record=record,
         techniques=[
             (TechniqueRecord(**technique.describe(), skipped=technique.supports(model)), technique)
             for technique in techniques
@@ -192,7 +196,8 @@ def _model_record(model: VisionModel, card: Mapping[str, Any]) -> ModelRecord:
         input_size=model.input_size,
         transform=_plain(dict(model.preparation.config)),
         canary_sha256=model.preparation.canary_sha256(),
-        explained="the logit of the target class, before the softmax",
+        explained=model.head.explained(len(model.classes)),
+        head=model.head.value,
         class_names=model.classes.names,
         wordnet_ids=model.classes.wordnet_ids,
         class_names_origin=model.classes.origin,

@@ -16,6 +16,7 @@ from vitreport.errors import SettingsError, did_you_mean
 
 Parameter = bool | int | float | str
 Device = Literal["auto", "cpu", "cuda"]
+HeadKind = Literal["auto", "softmax", "sigmoid", "regression"]
 
 SHARD_SIZE = 256
 """Images in a shard: the unit that is written, resumed and, on a cluster, sent to a worker."""
@@ -94,6 +95,8 @@ class RunSettings:
         model_card: file with a description of the model for the report (JSON or TOML or Markdown);
             embedded models have their own.
         image_size: (height, width) of the model's input; None takes the model's own.
+        head: how the model's outputs are to be read; ``auto`` takes one output for a sigmoid and several
+            for a softmax.
         techniques: specs and tiers.
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
         batch_size: images in a batch; ``auto`` fits the device.
@@ -108,6 +111,7 @@ class RunSettings:
     labels: str | None = None
     model_card: str | None = None
     image_size: tuple[int, int] | None = None
+    head: HeadKind = "auto"
     techniques: tuple[str, ...] = ("core",)
     targets: tuple[str, ...] = ("predicted",)
     batch_size: int | Literal["auto"] = "auto"
@@ -136,8 +140,9 @@ class RunSettings:
             raise SettingsError(f"limit is {self.limit}; it must be at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
             raise SettingsError(f"image size is {self.image_size}; write it like 224x320 (height x width)")
-        if self.device not in get_args(Device):
-            raise SettingsError(f"device is '{self.device}'; allowed: {', '.join(get_args(Device))}")
+        for name, allowed in (("device", get_args(Device)), ("head", get_args(HeadKind))):
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
         for spec in self.techniques:
             TechniqueSpec.parse(spec)
 

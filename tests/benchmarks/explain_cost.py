@@ -20,33 +20,35 @@ from tests.benchmarks.models import seeded_model
 from vitreport.explainer import Findings
 from vitreport.model.environment import device_name
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Need, traced
-from vitreport.techniques.technique import Context, Explainable, select
+from vitreport.model.trace import Backward
+from vitreport.techniques.technique import Context, Explainable, needs_of, select
 
 
 def explain_batch(
     model: VisionModel, techniques: list[Explainable], pixels: torch.Tensor
 ) -> dict[str, float]:
     """Explains one batch as a run does; returns seconds by step."""
-    needs = Need.NOTHING
-    for technique in techniques:
-        needs |= technique.needs
     seconds: dict[str, float] = {}
     clock = _Clock(model.device)
-    with traced(model.module, model.layout, needs) as tracer:
-        forward = tracer.forward(pixels)
-        seconds["traced forward"] = clock.lap()
-        targets = forward.logits.argmax(1)
-        trace = tracer.gradient(forward, targets)
-        seconds["gradient"] = clock.lap()
-        ids = tuple(f"{number:016x}" for number in range(len(pixels)))
-        context = Context(trace, model, ids, seed=0)
+    for backward in Backward:
         groups = defaultdict(list)
         for technique in techniques:
-            groups[technique.name].append(technique)
-        for name, members in groups.items():
-            Findings().add(context, members, targets.tolist(), first=True)
-            seconds[name] = clock.lap()
+            if technique.backward is backward:
+                groups[technique.name].append(technique)
+        if not groups:
+            continue
+        needs = needs_of(technique for members in groups.values() for technique in members)
+        with model.traced(needs, backward) as tracer:
+            forward = tracer.forward(pixels)
+            seconds[f"{backward.value} forward"] = clock.lap()
+            targets = forward.logits.argmax(1)
+            trace = tracer.gradient(forward, targets)
+            seconds[f"{backward.value} gradient"] = clock.lap()
+            ids = tuple(f"{number:016x}" for number in range(len(pixels)))
+            context = Context(trace, model, ids, seed=0)
+            for name, members in groups.items():
+                Findings(model.layout.grid).add(context, members, targets.tolist(), first=True)
+                seconds[name] = clock.lap()
     return seconds
 
 

@@ -67,11 +67,12 @@ def measure(model: VisionModel, techniques: Sequence[Technique], seed: int, scen
         [scene.labels[0] for scene in one],
         [scene.labels[turn % 2] for turn, scene in enumerate(two)],
     )
-    stamped = stamp(np.stack([scene.pixels for scene in one]))
+    singles, pairs = (np.stack([scene.pixels for scene in scenes]) for scenes in (one, two))
+    stamped = normalised(stamp(singles))
     with torch.no_grad():
-        predicted = model.module(normalised(stamped)).argmax(1).tolist()
-    of_one = maps_of(model, techniques, np.stack([scene.pixels for scene in one]), labels)
-    of_two = maps_of(model, techniques, np.stack([scene.pixels for scene in two]), chosen)
+        predicted = model.module(stamped).argmax(1).tolist()
+    of_one = maps_of(model, techniques, normalised(singles), labels)
+    of_two = maps_of(model, techniques, normalised(pairs), chosen)
     of_stamped = maps_of(model, techniques, stamped, predicted)
     return [
         Row(
@@ -98,9 +99,9 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
         model = load_model(f"{EMBEDDED}{name}")
         expected = chance(draw_scenes(HELD_OUT, 1, given.scenes), model.layout.grid)
         say(f"{name}: {given.scenes} held-out scenes of each kind; a random patch hits {expected:.1%}")
-        say(f"  {'technique':44} {'one object':>10} {'two objects':>11} {'mark':>7}")
+        say(f"  {'technique':48} {'one object':>10} {'two objects':>11} {'mark':>7}")
         for row in measure(model, techniques, HELD_OUT, given.scenes):
-            say(f"  {row.key:44} {row.one_object:10.1%} {row.two_objects:11.1%} {row.mark_ratio:6.1f}x")
+            say(f"  {row.key:48} {row.one_object:10.1%} {row.two_objects:11.1%} {row.mark_ratio:6.1f}x")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vitreport.demo.scene import Scene
-from vitreport.demo.training import normalised
+from vitreport.model.layout import patch_sums
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Need, traced
-from vitreport.techniques.technique import Context, Technique
+from vitreport.model.trace import Backward
+from vitreport.techniques.technique import Context, Technique, needs_of
 
 Maps = NDArray[np.float32]
 
@@ -20,26 +21,31 @@ Maps = NDArray[np.float32]
 def maps_of(
     model: VisionModel,
     techniques: Sequence[Technique],
-    pixels: NDArray[np.uint8],
+    pixels: Tensor,
     targets: Sequence[int],
     batch_size: int = 100,
 ) -> dict[str, Maps]:
-    """Every technique's maps, (images, rows, cols), for one target an image."""
-    needs = Need.NOTHING
-    kinds: dict[type[Technique], list[Technique]] = {}
-    for technique in techniques:
-        needs |= technique.needs
-        kinds.setdefault(type(technique), []).append(technique)
+    """Every technique's maps, (images, rows, cols), for one target an image.
+
+    Args:
+        model: what is explained.
+        techniques: with what.
+        pixels: normalised, (images, 3, height, width).
+        targets: a class an image.
+        batch_size: images at a time.
+    """
     found: dict[str, list[Maps]] = {technique.key: [] for technique in techniques}
-    with traced(model.module, model.layout, needs) as tracer:
-        for at in range(0, len(pixels), batch_size):
-            part = slice(at, at + batch_size)
-            trace = tracer.gradient(tracer.forward(normalised(pixels[part])), torch.tensor(targets[part]))
-            ids = tuple(f"{number:016x}" for number in range(at, at + len(pixels[part])))
-            context = Context(trace, model, ids, seed=0)
-            for kind, members in kinds.items():
-                for member, values in zip(members, kind.attribute_all(members, context), strict=True):
-                    found[member.key].append(values.float().numpy())
+    for backward in Backward:
+        members = [technique for technique in techniques if technique.backward is backward]
+        with model.traced(needs_of(members), backward) as tracer:
+            for at in range(0, len(pixels) if members else 0, batch_size):
+                part = slice(at, at + batch_size)
+                trace = tracer.gradient(tracer.forward(pixels[part]), torch.tensor(targets[part]))
+                ids = tuple(f"{number:016x}" for number in range(at, at + len(pixels[part])))
+                context = Context(trace, model, ids, seed=0)
+                for technique in members:
+                    sums = patch_sums(technique.attribute(context).float(), model.layout.grid)
+                    found[technique.key].append(sums.numpy())
     return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
@@ -65,7 +71,8 @@ def pointing(maps: Maps, scenes: Sequence[Scene], labels: Sequence[int]) -> NDAr
 def corner_ratio(maps: Maps, mark: NDArray[np.bool_]) -> float:
     """Mean positive relevance of the patches that the mark touches, over that of the other three corners'.
 
-    Each map's positive part is scaled to sum to 1 first; maps without one are left out.
+    Each map's positive part is scaled to sum to 1 first; maps without one are left out. Infinite where the
+    other corners have none at all.
     """
     positive = np.maximum(maps, 0)
     positive = positive[positive.any((1, 2))]
@@ -75,4 +82,4 @@ def corner_ratio(maps: Maps, mark: NDArray[np.bool_]) -> float:
         share[touched].sum(),
         [share[turned].sum() for turned in (touched[::-1], touched[:, ::-1], touched[::-1, ::-1])],
     )
-    return float(own / np.mean(others))
+    return float(own / np.mean(others)) if np.any(others) else float("inf")

@@ -116,3 +116,14 @@ def test_the_users_file_goes_before_the_neighbours(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")
     (tmp_path / "mine.txt").write_text("\n".join(NAMES))
     assert class_names(3, tmp_path / "mine.txt", tmp_path / "model.pt").names == NAMES
+
+
+def test_a_model_without_a_classifier_has_no_names(tmp_path: Path) -> None:
+    assert class_names(0, None, None).names == ()
+    (tmp_path / "names.txt").write_text("cat\n")
+    with pytest.raises(SettingsError, match=r"no classifier, .* leave .*names\.txt out"):
+        class_names(0, tmp_path / "names.txt", None)
+
+
+def test_the_outputs_of_a_regression_are_numbered_as_outputs() -> None:
+    assert class_names(2, None, None, noun="output").names == ("output 0", "output 1")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
-from tiny_model import VARIANTS, noise
+from tiny_model import VARIANTS, disturb, noise
 from torch import Tensor, nn
 
 from vitreport.errors import UnsupportedModelError
-from vitreport.model.layout import Readout, TokenLayout, layout_of, readout_row
+from vitreport.model.layout import Readout, TokenLayout, layout_of, patch_sums, readout_row
 from vitreport.model.load import VisionModel
+from vitreport.model.probe import probe_plain
 
 every_kind = pytest.mark.parametrize("name", VARIANTS)
 
@@ -95,8 +97,8 @@ def test_to_grid_has_rows_from_the_top_and_columns_from_the_left(
 def test_readout_weights_sum_to_one_and_an_attention_pool_has_none() -> None:
     for readout in Readout:
         layout = TokenLayout(2, (3, 4), (8, 8), readout)
-        if readout is Readout.ATTENTION_POOL:
-            with pytest.raises(UnsupportedModelError, match="the trace measures it"):
+        if readout in (Readout.ATTENTION_POOL, Readout.FEATURES):
+            with pytest.raises(UnsupportedModelError, match="has no fixed shares"):
                 layout.readout_weights(torch.zeros(1))
         else:
             assert float(layout.readout_weights(torch.zeros(1)).sum()) == pytest.approx(1)
@@ -127,3 +129,36 @@ def test_an_attention_pool_that_pools_otherwise_is_refused(models: dict[str, Vis
         patch.setattr(module, "global_pool", "prr")
         with pytest.raises(UnsupportedModelError, match="'prr'"):
             layout_of(module, (32, 32))
+
+
+@pytest.mark.parametrize(
+    "name", ["attention_pool", "patch_mean", "eva02", "dinov3", "distilled", "registers"]
+)
+def test_a_224_by_320_picture_has_14_rows_of_20_patches(name: str) -> None:
+    variant = VARIANTS[name]
+    torch.manual_seed(0)
+    options = {"embed_dim": 24, **variant.options, "depth": 1, "num_heads": 2}
+    module = timm.create_model(variant.architecture, img_size=(224, 320), patch_size=16, **options)
+    disturb(module)
+    layout = layout_of(module, (224, 320))
+    assert layout == TokenLayout(variant.prefix, (14, 20), (16, 16), variant.readout)
+    probe_plain(module.eval(), layout, (224, 320))  # the head reads what the layout says
+    entering: list[Tensor] = []
+    module.blocks[0].register_forward_pre_hook(lambda _module, inputs: entering.append(inputs[0]))
+    pixels = torch.zeros(1, 3, 224, 320)
+    lit = pixels.clone()
+    lit[:, :, 13 * 16 :, 16 : 2 * 16] = 1
+    with torch.no_grad():
+        module(pixels)
+        module(lit)
+    moved = layout.to_grid((entering[1] - entering[0]).abs().sum(-1))[0]
+    assert moved.nonzero().tolist() == [[13, 1]]
+
+
+def test_patch_sums_are_sums_over_patches_and_keep_the_total() -> None:
+    pixels = torch.randn(2, 6, 8)
+    sums = patch_sums(pixels, (3, 2))
+    assert torch.allclose(sums[:, 1, 0], pixels[:, 2:4, :4].sum((1, 2)), atol=1e-5)
+    assert torch.allclose(sums.sum((1, 2)), pixels.sum((1, 2)), atol=1e-5)
+    assert patch_sums(sums, (3, 2)) is sums
+    assert patch_sums(pixels, (4, 3)).shape == (2, 4, 3)  # does not divide the picture

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from tiny_model import disturb
 from torch import nn
 
-from vitreport.errors import SettingsError, UnsupportedModelError
+from vitreport.errors import SettingsError
 from vitreport.model.create import from_checkpoint
+from vitreport.model.head import Head
 from vitreport.model.hub import distance_noticed, hub_is_near
-from vitreport.model.load import load_model
+from vitreport.model.load import load_architecture, load_model
 
 ARCHITECTURE = "test_vit"
 """timm's own miniature: 160 pixels, patches of 16, 1000 classes."""
@@ -192,6 +193,15 @@ def test_a_checkpoint_of_an_oblong_input_needs_its_size(tmp_path: Path) -> None:
     assert torch.equal(model.module.pos_embed, oblong.pos_embed)
 
 
-def test_an_architecture_without_attention_is_refused_before_weights_are_asked_for() -> None:
-    with pytest.raises(UnsupportedModelError, match="resnet18 cannot be explained"):
-        load_model("resnet18")
+def test_a_backbone_without_its_head_has_no_classes(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model(ARCHITECTURE, num_classes=0).state_dict(), weights)
+    model = load_model(ARCHITECTURE, checkpoint=weights)
+    assert (len(model.classes), model.head) == (0, Head.NONE)
+
+
+def test_an_architecture_is_loaded_without_its_weights() -> None:
+    model = load_architecture(ARCHITECTURE)
+    assert (model.weights, len(model.classes)) == ("random", 1000)
+    with pytest.raises(SettingsError, match="did you mean 'test_vit'"):
+        load_architecture("test_vitt")

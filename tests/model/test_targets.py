@@ -51,6 +51,26 @@ def test_only_label_alone_needs_labels() -> None:
     assert not Targets.parse(["label", "predicted"], CLASSES).needs_labels
 
 
+def test_a_model_of_one_class_has_one_target_at_most() -> None:
+    one = ClassNames(("cat",))
+    for spec in ("predicted", "top2", "0", "cat"):
+        assert Targets.parse([spec], one).of_image((0,), None) == (0,)
+    assert Targets.parse(["top2"], one).most == 1
+
+
+def test_a_model_without_classes_has_no_target_and_says_so_of_all_but_the_default() -> None:
+    assert Targets.parse(["predicted"], ClassNames(())).of_image((), None) == ()
+    for spec in ("label", "top2", "0", "cat"):
+        with pytest.raises(SettingsError, match=f"target '{spec}' .* no classifier, .* leave --target out"):
+            Targets.parse(["predicted", spec], ClassNames(()))
+
+
+def test_a_label_that_is_no_output_cannot_be_explained() -> None:
+    with pytest.raises(SettingsError, match="labels are no outputs of this model"):
+        Targets.parse(["label"], CLASSES, labels=False)
+    assert Targets.parse(["predicted"], CLASSES, labels=False).specs == ("predicted",)
+
+
 def test_the_most_targets_that_an_image_can_have_are_counted() -> None:
     assert Targets.parse(["top3", "label", "0"], CLASSES).most == 5
 

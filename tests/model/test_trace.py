@@ -5,13 +5,15 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny_model import EVERYTHING, VARIANTS, network, noise, trace, vision_model
+from tiny_model import EVERYTHING, VARIANTS, noise, trace, vision_model
 from torch import Tensor, nn
 
 from vitreport.errors import UnsupportedModelError
+from vitreport.model.anatomy import head_logits
 from vitreport.model.families import attention_modules
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Need, traced
+from vitreport.model.probe import libra_gap
+from vitreport.model.trace import Backward, Need
 
 every_kind = pytest.mark.parametrize("name", VARIANTS)
 
@@ -170,7 +172,7 @@ def test_a_batch_gives_what_its_images_give_alone(name: str, models: dict[str, V
     for image in range(3):
         alone = trace(model, pixels[image : image + 1], targets[image : image + 1])
         assert torch.allclose(together.readout[image], alone.readout[0], atol=1e-5)
-        for kind in ("attention", "attention_gradient"):
+        for kind in ("attention", "attention_gradient", "tokens", "token_gradient"):
             for many, one in zip(getattr(together, kind), getattr(alone, kind), strict=True):
                 assert float((many[image] - one[0]).abs().max()) <= 1e-5 * float(one.abs().max())
 
@@ -178,7 +180,7 @@ def test_a_batch_gives_what_its_images_give_alone(name: str, models: dict[str, V
 def test_several_targets_of_one_forward_equal_a_pass_each(models: dict[str, VisionModel]) -> None:
     model = models["non_square"]
     pixels = noise(model, 2)
-    with traced(model.module, model.layout, EVERYTHING) as tracer:
+    with model.traced(EVERYTHING[Backward.PLAIN]) as tracer:
         forward = tracer.forward(pixels)
         found = [
             tracer.gradient(forward, torch.tensor(targets), keep_graph=targets != [2, 2])
@@ -212,7 +214,7 @@ def test_an_exception_inside_a_trace_leaves_the_model_as_it_was(name: str) -> No
     before = _state(model.module)
     with (
         pytest.raises(KeyboardInterrupt),
-        traced(model.module, model.layout, EVERYTHING) as tracer,
+        model.traced(EVERYTHING[Backward.PLAIN]) as tracer,
     ):
         tracer.forward(noise(model, 1))
         raise KeyboardInterrupt
@@ -224,20 +226,19 @@ def test_a_forward_that_fails_leaves_the_model_as_it_was(models: dict[str, Visio
     before = _state(model.module)
     with (
         pytest.raises(AssertionError, match=r"height \(40\)"),
-        traced(model.module, model.layout, EVERYTHING) as tracer,
+        model.traced(EVERYTHING[Backward.PLAIN]) as tracer,
     ):
         tracer.forward(torch.zeros(1, 3, 40, 40))
     assert _state(model.module) == before
 
 
-def test_a_model_that_cannot_be_read_is_left_as_it_was(models: dict[str, VisionModel]) -> None:
-    model = models["class_token"]
-    module = network("class_token")
-    module.blocks[2].attn = nn.Identity()  # type: ignore[index,union-attr]
-    before = _state(module)
-    with pytest.raises(UnsupportedModelError, match="block 2"), traced(module, model.layout, EVERYTHING):
+def test_queries_that_cannot_be_read_leave_the_model_as_it_was() -> None:
+    model = vision_model("class_token")
+    del model.module.blocks[1].attn.qkv  # type: ignore[index,union-attr]
+    before = _state(model.module)
+    with pytest.raises(UnsupportedModelError, match="cannot be read"), model.traced(Need.PROJECTIONS):
         pass
-    assert _state(module) == before
+    assert _state(model.module) == before
 
 
 def _assert_alike(one: object, other: object) -> None:
@@ -252,7 +253,7 @@ def test_successive_passes_do_not_depend_on_each_other(name: str, models: dict[s
     model = models[name]
     first, second = noise(model, 2, seed=1), noise(model, 3, seed=2)
     fresh = trace(model, second, [1, 2, 3])
-    with traced(model.module, model.layout, EVERYTHING) as tracer:
+    with model.traced(EVERYTHING[Backward.PLAIN]) as tracer:
         tracer.gradient(tracer.forward(first), torch.tensor([0, 0]))
         again = tracer.gradient(tracer.forward(second), torch.tensor([1, 2, 3]))
     _assert_alike(again, fresh)
@@ -265,9 +266,9 @@ def test_nested_traces_do_not_disturb_each_other(name: str, models: dict[str, Vi
     left, right = noise(model, 2, seed=1), noise(model, 2, seed=2)
     expected = trace(model, left, [0, 1]), trace(model, right, [2, 3])
     before = _state(model.module)
-    with traced(model.module, model.layout, EVERYTHING) as outer:
+    with model.traced(EVERYTHING[Backward.PLAIN]) as outer:
         forward = outer.forward(left)
-        with traced(model.module, model.layout, EVERYTHING) as inner:
+        with model.traced(EVERYTHING[Backward.PLAIN]) as inner:
             _assert_alike(outer.gradient(outer.forward(right), torch.tensor([2, 3])), expected[1])
             _assert_alike(inner.gradient(inner.forward(right), torch.tensor([2, 3])), expected[1])
             _assert_alike(outer.gradient(forward, torch.tensor([0, 1])), expected[0])
@@ -286,7 +287,93 @@ def test_only_what_is_needed_is_captured(models: dict[str, VisionModel]) -> None
 
 def test_a_block_that_is_skipped_is_noticed(models: dict[str, VisionModel]) -> None:
     model = models["class_token"]
-    with traced(model.module, model.layout, Need.ATTENTION) as tracer, pytest.MonkeyPatch.context() as patch:
+    with model.traced(Need.ATTENTION) as tracer, pytest.MonkeyPatch.context() as patch:
         patch.setattr(model.module.blocks[1], "forward", lambda tokens, **_: tokens)  # type: ignore[index,arg-type]
         with pytest.raises(UnsupportedModelError, match="2 of 3 blocks showed attention"):
             tracer.forward(noise(model, 1))
+
+
+@every_kind
+def test_the_last_tokens_are_what_the_head_reads(name: str, models: dict[str, VisionModel]) -> None:
+    model = models[name]
+    seen = trace(model, noise(model, 2), [0, 1])
+    assert len(seen.tokens) == len(seen.token_gradient) == model.blocks + 1
+    with torch.no_grad():
+        assert torch.equal(head_logits(model.module, seen.tokens[-1]), seen.logits)
+
+
+@every_kind
+def test_gradients_of_tokens_features_and_pixels_equal_finite_differences(name: str) -> None:
+    """Along one random direction each, for the whole batch."""
+    model = vision_model(name)
+    model.module.double()
+    pixels, targets = noise(model, 2).double(), [3, 1]
+    seen = trace(model, pixels, targets)
+    assert seen.features is not None and seen.feature_gradient is not None and seen.pixel_gradient is not None
+    site, grid = model.anatomy.site, model.layout.grid
+    assert site is not None and seen.features.shape[:3] == (2, *grid)
+    generator = torch.Generator().manual_seed(5)
+
+    def check(part: nn.Module, given: bool, gradient: Tensor, patches_only: bool) -> None:
+        along = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
+        step = along if not patches_only else _with_prefix(along, site.num_prefix_tokens)
+        values = []
+        for sign in (1, -1):
+            with _moved(part, given, sign * 1e-6 * step), torch.no_grad():
+                logits = model.module(pixels)
+            values.append(logits[[0, 1], targets].sum())
+        expected = float((values[0] - values[1]) / 2e-6)
+        assert float((gradient * along).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+    for block, gradient in zip(model.anatomy.blocks, seen.token_gradient[:-1], strict=True):
+        check(block, True, gradient, patches_only=False)
+    check(model.anatomy.blocks[-1], False, seen.token_gradient[-1], patches_only=False)
+    check(site.module, site.given, seen.feature_gradient, patches_only=True)
+    check(model.module, True, seen.pixel_gradient, patches_only=False)
+
+
+def _with_prefix(patches: Tensor, prefix: int) -> Tensor:
+    """``(batch, rows, cols, channels)`` as tokens, zero on those before the patches."""
+    flat = patches.flatten(1, 2)
+    return torch.cat([flat.new_zeros(len(flat), prefix, flat.shape[-1]), flat], 1)
+
+
+@contextmanager
+def _moved(part: nn.Module, given: bool, step: Tensor) -> Iterator[None]:
+    """Adds `step` to what a module is given, or to what it gives."""
+    if given:
+        hook = part.register_forward_pre_hook(lambda _module, inputs: (inputs[0] + step, *inputs[1:]))
+    else:
+        hook = part.register_forward_hook(lambda _module, _inputs, output: output + step)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@every_kind
+def test_libra_splits_every_logit_without_a_rest_and_leaves_it_as_it_is(name: str) -> None:
+    model = vision_model(name)
+    before = _state(model.module)
+    plain = trace(model, noise(model, 2), [0, 1])
+    seen = trace(model, noise(model, 2), [0, 1], backward=Backward.LIBRA)
+    assert torch.equal(seen.logits, plain.logits)
+    assert model.libra_gap <= 1e-3
+    assert _state(model.module) == before
+    _assert_alike(trace(model, noise(model, 2), [0, 1]), plain)
+    model.module.double()
+    assert libra_gap(model.module, model.anatomy, model.input_size) <= 1e-9
+
+
+def test_the_bias_terms_of_a_batch_are_those_of_its_images(models: dict[str, VisionModel]) -> None:
+    model = models["beit"]
+    pixels, targets = noise(model, 2), [3, 1]
+    together = trace(model, pixels, targets, backward=Backward.LIBRA).biases
+    assert together is not None
+    for image in range(2):
+        alone = trace(
+            model, pixels[image : image + 1], targets[image : image + 1], backward=Backward.LIBRA
+        ).biases
+        assert alone is not None
+        for many, one in zip(together, alone, strict=True):
+            assert torch.allclose(many[image], one[0], atol=1e-6)

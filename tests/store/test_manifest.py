@@ -43,6 +43,29 @@ def test_the_classes_of_the_model_come_back(manifest: Manifest) -> None:
     assert manifest.model.classes.origin == manifest.model.class_names_origin
 
 
+def test_a_manifest_of_before_heads_were_recorded_is_one_of_a_softmax(manifest: Manifest) -> None:
+    body = _body(manifest)
+    del body["model"]["head"]
+    assert Manifest.from_json(json.dumps(body), "here").model.head == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("head", "classes", "tells"),
+    [
+        ("softmax", 2, True),
+        ("sigmoid", 2, True),
+        ("sigmoid", 1, False),
+        ("regression", 2, False),
+        ("none", 0, False),
+    ],
+)
+def test_only_several_classes_can_be_told_apart(
+    head: Any, classes: int, tells: bool, manifest: Manifest
+) -> None:
+    model = dataclasses.replace(manifest.model, head=head, class_names=("a", "b")[:classes])
+    assert model.tells_classes is tells
+
+
 def _body(manifest: Manifest) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(manifest.to_json())
     return body

@@ -16,7 +16,7 @@ from torch import Tensor
 import vitreport.techniques
 from vitreport.errors import SettingsError
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Need
+from vitreport.model.trace import Backward, Need
 from vitreport.settings import TechniqueSpec
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import observations_table
@@ -39,6 +39,10 @@ FURTHER = (
     "gradient_rollout:fusion=max",
     "gradient_rollout:discard_ratio=0.9",
     "gradient_rollout:discard=public,discard_ratio=0.5,fusion=min",
+    "gradient_rollout:at=scores",
+    "gradient_rollout:fusion=gradient",
+    "gradient_rollout:at=scores,discard_ratio=0.5,fusion=gradient",
+    "logit_lens:classes=2",
     "random:draw=3",
     "centre:sigma=0.1",
     "qkv:channels=1",
@@ -49,12 +53,17 @@ every_setting = pytest.mark.parametrize("key", SETTINGS)
 every_map = pytest.mark.parametrize("key", MAPS)
 every_kind = pytest.mark.parametrize("name", VARIANTS)
 TARGETS = [0, 3, 2]
+Contexts = dict[tuple[str, Backward], Context]
 
 
 @pytest.fixture(scope="session")
-def contexts(models: dict[str, VisionModel]) -> dict[str, Context]:
-    """Three images for every kind of model."""
-    return {name: context(model, noise(model, 3), TARGETS) for name, model in models.items()}
+def contexts(models: dict[str, VisionModel]) -> Contexts:
+    """Three images for every kind of model and of gradient."""
+    return {
+        (name, backward): context(model, noise(model, 3), TARGETS, backward=backward)
+        for name, model in models.items()
+        for backward in Backward
+    }
 
 
 def fresh(known: Context) -> Context:
@@ -100,9 +109,9 @@ def assert_close(one: Any, other: Any, share: float = 1e-5) -> None:
 @every_kind
 @every_map
 def test_a_map_has_the_grid_of_the_model_and_is_finite_float32(
-    key: str, name: str, contexts: dict[str, Context]
+    key: str, name: str, contexts: Contexts
 ) -> None:
-    maps = MAPS[key].attribute(fresh(contexts[name]))
+    maps = MAPS[key].attribute(fresh(contexts[name, MAPS[key].backward]))
     assert maps.dtype is torch.float32
     rows, cols = VARIANTS[name].grid
     height, width = VARIANTS[name].size
@@ -115,47 +124,59 @@ def test_a_map_has_the_grid_of_the_model_and_is_finite_float32(
 
 @every_kind
 @every_setting
-def test_results_are_the_same_each_time(key: str, name: str, contexts: dict[str, Context]) -> None:
-    for one, other in zip(*(results(SETTINGS[key], contexts[name]) for _ in range(2)), strict=True):
+def test_results_are_the_same_each_time(key: str, name: str, contexts: Contexts) -> None:
+    for one, other in zip(
+        *(results(SETTINGS[key], contexts[name, SETTINGS[key].backward]) for _ in range(2)), strict=True
+    ):
         assert_equal(one, other)
 
 
 @every_kind
 @every_setting
 def test_a_batch_gives_what_its_images_give_alone(
-    key: str, name: str, models: dict[str, VisionModel], contexts: dict[str, Context]
+    key: str, name: str, models: dict[str, VisionModel], contexts: Contexts
 ) -> None:
-    together = results(SETTINGS[key], contexts[name])
+    together = results(SETTINGS[key], contexts[name, SETTINGS[key].backward])
     for image, target in enumerate(TARGETS):
         pixels = noise(models[name], 3)[image : image + 1]
-        alone = context(models[name], pixels, [target], ids=(f"image{image}",))
+        alone = context(
+            models[name], pixels, [target], ids=(f"image{image}",), backward=SETTINGS[key].backward
+        )
         assert_close(together[image], results(SETTINGS[key], alone)[0])
 
 
 @every_kind
 def test_the_order_of_images_in_a_batch_does_not_matter(
-    name: str, models: dict[str, VisionModel], contexts: dict[str, Context]
+    name: str, models: dict[str, VisionModel], contexts: Contexts
 ) -> None:
     order = [2, 0, 1]
-    turned = context(
-        models[name],
-        noise(models[name], 3)[order],
-        [TARGETS[place] for place in order],
-        ids=tuple(f"image{place}" for place in order),
-    )
+    turned = {
+        backward: context(
+            models[name],
+            noise(models[name], 3)[order],
+            [TARGETS[place] for place in order],
+            ids=tuple(f"image{place}" for place in order),
+            backward=backward,
+        )
+        for backward in Backward
+    }
     for technique in SETTINGS.values():
-        straight, other = results(technique, contexts[name]), results(technique, turned)
+        straight = results(technique, contexts[name, technique.backward])
+        other = results(technique, turned[technique.backward])
         for place, image in enumerate(order):
             assert_close(other[place], straight[image])
 
 
 @every_kind
-def test_techniques_do_not_disturb_each_other(name: str, contexts: dict[str, Context]) -> None:
-    alone = {key: results(technique, contexts[name]) for key, technique in SETTINGS.items()}
+def test_techniques_do_not_disturb_each_other(name: str, contexts: Contexts) -> None:
+    alone = {
+        key: results(technique, contexts[name, technique.backward]) for key, technique in SETTINGS.items()
+    }
     for order in (list(SETTINGS), list(reversed(SETTINGS))):
-        shared = fresh(contexts[name])
+        contexts_of_order = {backward: fresh(contexts[name, backward]) for backward in Backward}
         for key in order:
             technique = SETTINGS[key]
+            shared = contexts_of_order[technique.backward]
             if isinstance(technique, Technique):
                 found: list[Any] = list(technique.attribute(shared))
                 shared.maps[key] = technique.attribute(shared)
@@ -168,7 +189,10 @@ def test_techniques_do_not_disturb_each_other(name: str, contexts: dict[str, Con
 def _bytes(known: Context) -> list[bytes]:
     """All tensors that techniques share."""
     seen = known.trace
-    tensors = [seen.logits, seen.readout, seen.targets, *seen.attention, *seen.attention_gradient]
+    tensors = [seen.logits, seen.pixels, seen.readout, seen.targets, *seen.attention, *seen.tokens]
+    tensors += [*seen.attention_gradient, *seen.token_gradient, *(seen.biases or ())]
+    further = (seen.features, seen.feature_gradient, seen.pixel_gradient)
+    tensors += [tensor for tensor in further if tensor is not None]
     for block in seen.projections:
         tensors += [block.queries, block.keys, block.values]
     return [tensor.detach().numpy().tobytes() for tensor in tensors]
@@ -176,9 +200,9 @@ def _bytes(known: Context) -> list[bytes]:
 
 @every_setting
 def test_the_model_and_the_trace_are_left_as_they_were(
-    key: str, models: dict[str, VisionModel], contexts: dict[str, Context]
+    key: str, models: dict[str, VisionModel], contexts: Contexts
 ) -> None:
-    model, known = models["class_token"], contexts["class_token"]
+    model, known = models["class_token"], contexts["class_token", SETTINGS[key].backward]
 
     def state() -> list[object]:
         return [
@@ -198,12 +222,14 @@ def test_the_model_and_the_trace_are_left_as_they_were(
 
 @every_setting
 def test_another_class_changes_class_specific_results_and_no_others(
-    key: str, models: dict[str, VisionModel], contexts: dict[str, Context]
+    key: str, models: dict[str, VisionModel], contexts: Contexts
 ) -> None:
     model = models["class_token"]
-    other = context(model, noise(model, 3), [(target + 1) % len(NAMES) for target in TARGETS])
+    backward = SETTINGS[key].backward
+    others = [(target + 1) % len(NAMES) for target in TARGETS]
+    other = context(model, noise(model, 3), others, backward=backward)
     for one, changed in zip(
-        results(SETTINGS[key], contexts["class_token"]), results(SETTINGS[key], other), strict=True
+        results(SETTINGS[key], contexts["class_token", backward]), results(SETTINGS[key], other), strict=True
     ):
         if SETTINGS[key].class_specific:
             differing = [
@@ -220,23 +246,25 @@ def test_a_technique_says_truly_what_it_needs(key: str, models: dict[str, Vision
     model, technique = models["class_token"], SETTINGS[key]
     pixels = noise(model, 3)
     names = ("image0", "image1", "image2")
-    sparing = Context(trace(model, pixels, TARGETS, technique.needs), model, names, 0)
-    full = Context(trace(model, pixels, TARGETS, EVERYTHING), model, names, 0)
+    backward = technique.backward
+    sparing = Context(trace(model, pixels, TARGETS, technique.needs, backward), model, names, 0)
+    full = Context(trace(model, pixels, TARGETS, EVERYTHING[backward], backward), model, names, 0)
     for one, other in zip(results(technique, sparing), results(technique, full), strict=True):
         assert_close(one, other)
     assert isinstance(technique.needs, Need)
 
 
 @every_map
-def test_settings_explained_together_equal_each_alone(key: str, contexts: dict[str, Context]) -> None:
+def test_settings_explained_together_equal_each_alone(key: str, contexts: Contexts) -> None:
     kind = type(MAPS[key])
     members = [technique for technique in MAPS.values() if type(technique) is kind]
     for name in ("class_token", "distilled", "patch_mean"):
         for order in (members, members[::-1], [*members, MAPS[key]]):
-            together = list(kind.attribute_all(order, fresh(contexts[name])))
+            known = contexts[name, kind.backward]
+            together = list(kind.attribute_all(order, fresh(known)))
             assert len(together) == len(order)
             for technique, maps in zip(order, together, strict=True):
-                assert torch.equal(maps, technique.attribute(fresh(contexts[name])))
+                assert torch.equal(maps, technique.attribute(fresh(known)))
 
 
 @every_setting
@@ -282,10 +310,10 @@ def test_keys_and_digests_tell_all_settings_apart() -> None:
 
 @pytest.mark.parametrize("key", [key for key in SETTINGS if key not in MAPS])
 @every_kind
-def test_observed_rows_fit_their_columns(key: str, name: str, contexts: dict[str, Context]) -> None:
+def test_observed_rows_fit_their_columns(key: str, name: str, contexts: Contexts) -> None:
     technique = SETTINGS[key]
     assert isinstance(technique, Observation)
-    observed = results(technique, contexts[name])
+    observed = results(technique, contexts[name, technique.backward])
     assert len(observed) == 3
     rows = [{"id": "x", **row} for image in observed for row in image]
     table = observations_table(rows, technique.columns)
@@ -374,8 +402,8 @@ def test_what_cannot_be_had_is_refused_in_words(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_a_map_made_once_is_not_made_again(contexts: dict[str, Context]) -> None:
-    known = fresh(contexts["class_token"])
+def test_a_map_made_once_is_not_made_again(contexts: Contexts) -> None:
+    known = fresh(contexts["class_token", Backward.PLAIN])
     technique = MAPS["gradient_rollout"]
     assert known.map_of(technique) is known.map_of(technique)
     assert torch.equal(known.map_of(technique), technique.attribute(fresh(known)))

@@ -25,6 +25,7 @@ def class_names(
     labels: Path | None,
     checkpoint: Path | None,
     config: Mapping[str, Any] | None = None,
+    noun: str = "class",
 ) -> ClassNames:
     """Finds the names of a model's classes.
 
@@ -33,6 +34,7 @@ def class_names(
         labels: file that the user named, or None.
         checkpoint: weights file, whose neighbours may hold names, or None.
         config: of weights from a hub or a downloaded folder, which may hold names.
+        noun: what is numbered where no names are found.
 
     Raises:
         SettingsError: the user's file cannot be read or has another number of names.
@@ -42,6 +44,10 @@ def class_names(
         if names is None:
             raise SettingsError(
                 f"{labels} holds no class names; one a line, or JSON: a list or index to name"
+            )
+        if num_classes == 0:
+            raise SettingsError(
+                f"the model has no classifier, so it has no classes to name; leave {labels} out"
             )
         if len(names) != num_classes:
             raise SettingsError(f"{labels} has {len(names)} names, the model has {num_classes} classes")
@@ -56,7 +62,7 @@ def class_names(
     if names is not None and len(names) == num_classes:
         return _describe(names, "the model's own config")
     return _imagenet(num_classes) or ClassNames(
-        tuple(f"class {index}" for index in range(num_classes)), origin="numbered, since no names were given"
+        tuple(f"{noun} {index}" for index in range(num_classes)), origin="numbered, since no names were given"
     )
 
 

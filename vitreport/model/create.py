@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import nn
 
-from vitreport.errors import SettingsError, UnsupportedModelError, did_you_mean
+from vitreport.errors import SettingsError, did_you_mean
 from vitreport.model.checkpoint import (
     State,
     classes_in,
@@ -20,7 +19,6 @@ from vitreport.model.checkpoint import (
     square_image_size,
 )
 from vitreport.model.embedded import EMBEDDED, embedded_folder
-from vitreport.model.families import attention_modules
 from vitreport.model.hub import distance_noticed
 
 LOCAL = "local-dir:"
@@ -54,14 +52,11 @@ def from_hub(name: str, image_size: tuple[int, int] | None) -> nn.Module:
 
     Raises:
         SettingsError: the name is unknown, or the weights cannot be had.
-        UnsupportedModelError: the architecture cannot be explained; nothing was fetched.
     """
     _check_name(name)
     options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     if name.startswith(EMBEDDED):
         return _build(f"{LOCAL}{embedded_folder(name)}", options, pretrained=True)
-    if not name.startswith(_PLACES):
-        _check_architecture(name)
     try:
         with distance_noticed():
             return _build(name, options, pretrained=True)
@@ -81,6 +76,18 @@ def from_hub(name: str, image_size: tuple[int, int] | None) -> nn.Module:
         ) from error
 
 
+def without_weights(name: str) -> nn.Module:
+    """Builds `name` with random weights, which is enough to see what can be read of it; fetches nothing.
+
+    Raises:
+        SettingsError: the name is unknown, or names a place and no architecture.
+    """
+    _check_name(name)
+    if name.startswith(_PLACES):
+        raise SettingsError(f"{name} names a place, no architecture")
+    return _build(name, {})
+
+
 def own_size(module: nn.Module) -> tuple[int, int]:
     """(height, width) in pixels of the input that a model is built for."""
     size = getattr(getattr(module, "patch_embed", None), "img_size", None)
@@ -95,6 +102,8 @@ def _sized_like(name: str, state: State, image_size: tuple[int, int] | None) -> 
     classifier = vars(plain)["pretrained_cfg"].get("classifier") or "head"
     classes = classes_in(state, classifier if isinstance(classifier, str) else classifier[0])
     options: dict[str, Any] = {}
+    if classes is None and vars(plain)["pretrained_cfg"].get("classifier"):
+        classes = 0  # a backbone without its head
     if classes is not None and classes != getattr(plain, "num_classes", None):
         options["num_classes"] = classes
         plain = _build(name, options)
@@ -122,19 +131,6 @@ def _check_name(name: str) -> None:
             f"timm has no weights '{name}'{did_you_mean(name, tagged) or ';'} "
             f"known: {', '.join(tagged) or 'none, give a --checkpoint'}"
         )
-
-
-def _check_architecture(name: str) -> None:
-    """Refuses before weights are fetched what can be refused by its structure."""
-    with torch.device("meta"):
-        try:
-            module = timm.create_model(name, pretrained=False)
-        except (RuntimeError, NotImplementedError):  # not every architecture can be built without storage
-            return
-    try:
-        attention_modules(module)
-    except UnsupportedModelError as error:
-        raise UnsupportedModelError(f"{name} cannot be explained: {error}") from error
 
 
 def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:

@@ -19,6 +19,7 @@ class Readout(Enum):
     PATCH_MEAN = "mean of the patch tokens"
     TOKEN_MEAN = "mean of all tokens"
     ATTENTION_POOL = "attention pool"
+    FEATURES = "features of the last stage"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class TokenLayout:
         num_prefix_tokens: class, distillation and register tokens, which come before the patches.
         grid: (rows, cols) of the patch grid.
         patch_size: (height, width) of a patch in pixels of the model's input.
-        readout: how the head reads the tokens.
+        readout: how the head reads the tokens; features, where the model is no plain sequence of blocks.
     """
 
     num_prefix_tokens: int
@@ -60,7 +61,7 @@ class TokenLayout:
             like: a tensor with the wanted device and dtype.
 
         Raises:
-            UnsupportedModelError: the readout is an attention pool.
+            UnsupportedModelError: the readout is an attention pool, or features.
         """
         weights = torch.zeros(self.num_tokens, device=like.device, dtype=like.dtype)
         match self.readout:
@@ -72,8 +73,8 @@ class TokenLayout:
                 weights[self.num_prefix_tokens :] = 1 / self.num_patches
             case Readout.TOKEN_MEAN:
                 weights[:] = 1 / self.num_tokens
-            case Readout.ATTENTION_POOL:
-                raise UnsupportedModelError("an attention pool has no fixed readout; the trace measures it")
+            case Readout.ATTENTION_POOL | Readout.FEATURES:
+                raise UnsupportedModelError(f"{self.readout.value}: the readout has no fixed shares")
         return weights
 
 
@@ -91,6 +92,17 @@ def readout_row(readout: Tensor, matrix: Tensor) -> Tensor:
     return (readout.view(shape) @ matrix).squeeze(-2)
 
 
+def patch_sums(pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Sums ``(batch, height, width)`` over each patch of a grid; what is on the grid already stays as it is.
+
+    Where the grid does not divide the picture, patches overlap and are weighted by their size.
+    """
+    if tuple(pixels.shape[1:]) == tuple(grid):
+        return pixels
+    means = nn.functional.adaptive_avg_pool2d(pixels, grid)
+    return means * (pixels[0].numel() / means[0].numel())
+
+
 def layout_of(module: nn.Module, input_size: tuple[int, int]) -> TokenLayout:
     """Derives the layout from a timm model's own attributes, never from the number of tokens.
 
@@ -101,12 +113,11 @@ def layout_of(module: nn.Module, input_size: tuple[int, int]) -> TokenLayout:
     Raises:
         UnsupportedModelError: the model does not say how its tokens lie, or the input does not fit the grid.
     """
-    embed = getattr(module, "patch_embed", None)
+    embed = getattr(module, "patch_embed", None) or getattr(module, "embeds", None)
     patch_size = getattr(embed, "patch_size", None)
     if embed is None or patch_size is None or not hasattr(module, "num_prefix_tokens"):
         raise UnsupportedModelError(
-            f"{type(module).__name__} has no flat grid of patch tokens (no patch_embed or prefix count); "
-            "models of the ViT, DeiT, BEiT, EVA and DINO kind can be explained"
+            f"{type(module).__name__} has no flat grid of patch tokens (no patch_embed or prefix count)"
         )
     grid = _grid(embed, input_size)
     return TokenLayout(
@@ -123,9 +134,7 @@ def _grid(embed: nn.Module, input_size: tuple[int, int]) -> tuple[int, int]:
     else:
         size = getattr(embed, "grid_size", None)
     if size is None:
-        raise UnsupportedModelError(
-            f"{type(embed).__name__} does not say its patch grid; this model cannot be explained"
-        )
+        raise UnsupportedModelError(f"{type(embed).__name__} does not say its patch grid")
     return int(size[0]), int(size[1])
 
 

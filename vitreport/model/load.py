@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ import torch
 from timm.data import resolve_data_config
 from torch import nn
 
-from vitreport.errors import UnsupportedModelError
 from vitreport.explanation import ClassNames
+from vitreport.model.anatomy import Anatomy
 from vitreport.model.checkpoint import tensors_sha256
 from vitreport.model.class_names import class_names
-from vitreport.model.create import LOCAL, from_checkpoint, from_hub, own_size
+from vitreport.model.create import LOCAL, from_checkpoint, from_hub, own_size, without_weights
 from vitreport.model.embedded import EMBEDDED
-from vitreport.model.layout import TokenLayout, layout_of
+from vitreport.model.head import Head
+from vitreport.model.layout import TokenLayout
 from vitreport.model.preparation import Preparation
-from vitreport.model.probe import probe
+from vitreport.model.probe import libra_gap, probe
+from vitreport.model.trace import Backward, Need, Tracer, traced
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,12 @@ class VisionModel:
     Attributes:
         name: as timm knows it.
         module: the network, in eval mode, on its device, without gradients.
-        layout: where its tokens lie and how the head reads them.
         preparation: its evaluation transform.
         classes: names of its classes.
-        blocks: number of blocks.
-        heads: attention heads a block (of the first).
+        anatomy: where the parts are that techniques read.
+        head: what kind of numbers its head gives.
+        heads: attention heads of the first block; 0 where attention cannot be read.
+        lacks: what techniques cannot read of it, and why.
         weights: the weights' origin, in words.
         weights_sha256: of the weights file, or of the tensors.
         licence: as the weights' source states it, or None.
@@ -42,11 +47,12 @@ class VisionModel:
 
     name: str
     module: nn.Module
-    layout: TokenLayout
+    anatomy: Anatomy
     preparation: Preparation
     classes: ClassNames
-    blocks: int
+    head: Head
     heads: int
+    lacks: Mapping[Need, str]
     weights: str
     weights_sha256: str
     licence: str | None
@@ -67,6 +73,25 @@ class VisionModel:
         """Channels of a token."""
         return int(self.module.num_features)  # type: ignore[arg-type]
 
+    @property
+    def layout(self) -> TokenLayout:
+        """Where its tokens lie and how the head reads them."""
+        return self.anatomy.layout
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks; 0 where the model is no plain sequence of them."""
+        return len(self.anatomy.blocks)
+
+    @cached_property
+    def libra_gap(self) -> float:
+        """How far the Libra terms are from summing to a logit; see `vitreport.model.probe.libra_gap`."""
+        return libra_gap(self.module, self.anatomy, self.input_size)
+
+    def traced(self, needs: Need, backward: Backward = Backward.PLAIN) -> AbstractContextManager[Tracer]:
+        """Opens the model for tracing; see `vitreport.model.trace.traced`."""
+        return traced(self.module, self.anatomy, needs, backward)
+
 
 def load_model(
     name: str,
@@ -75,8 +100,9 @@ def load_model(
     labels: Path | None = None,
     image_size: tuple[int, int] | None = None,
     device: str = "cpu",
+    head: str = "auto",
 ) -> VisionModel:
-    """Loads a model and makes sure that its attention can be read.
+    """Loads a model and finds out what can be read of it.
 
     Args:
         name: a timm architecture, or ``hf-hub:`` / ``local-dir:`` and a place, or ``embedded:`` and a name.
@@ -84,10 +110,11 @@ def load_model(
         labels: file with class names.
         image_size: (height, width) of the input, where it is not the model's own.
         device: torch device.
+        head: ``auto``, ``softmax``, ``sigmoid`` or ``regression``; see `Head.of`.
 
     Raises:
         SettingsError: unknown name, weights that cannot be had or do not fit, class names that do not fit.
-        UnsupportedModelError: the attention of this model cannot be read.
+        UnsupportedModelError: nothing of this model can be explained.
     """
     module = from_checkpoint(name, checkpoint, image_size) if checkpoint else from_hub(name, image_size)
     cfg: dict[str, Any] = {} if checkpoint else vars(module)["pretrained_cfg"]
@@ -95,12 +122,30 @@ def load_model(
     return as_vision_model(
         module.to(device),
         name=f"{name}.{tag}" if tag and "." not in name else name,
-        names=lambda classes: class_names(classes, labels, checkpoint, cfg),
+        names=lambda classes: class_names(
+            classes, labels, checkpoint, cfg, noun="output" if head == "regression" else "class"
+        ),
         image_size=image_size,
         weights=_origin(name, checkpoint),
         weights_sha256=_file_sha256(checkpoint) if checkpoint else None,
         licence=cfg.get("license"),
+        head=head,
     )
+
+
+def load_architecture(name: str) -> VisionModel:
+    """Loads a model to see what can be read of it: a timm name without its weights, any other with them.
+
+    Raises:
+        SettingsError: as `load_model`.
+        UnsupportedModelError: as `load_model`.
+    """
+    if ":" in name or "/" in name:
+        return load_model(name)
+    module = without_weights(name)
+    cfg: dict[str, Any] = vars(module)["pretrained_cfg"]
+    names = partial(class_names, labels=None, checkpoint=None, config=cfg)
+    return as_vision_model(module, name=name, names=names, weights="random")
 
 
 def as_vision_model(
@@ -112,8 +157,9 @@ def as_vision_model(
     weights: str = "in memory",
     weights_sha256: str | None = None,
     licence: str | None = None,
+    head: str = "auto",
 ) -> VisionModel:
-    """Makes sure that a timm model can be explained, and describes it.
+    """Finds out what can be read of a timm model, and describes it.
 
     Args:
         module: the network; it is put in eval mode, and its parameters ask for no gradient any more.
@@ -123,28 +169,24 @@ def as_vision_model(
         weights: the weights' origin, in words.
         weights_sha256: of the weights file; None hashes the tensors.
         licence: of the weights.
+        head: see `load_model`.
 
     Raises:
-        UnsupportedModelError: the attention of this model cannot be read.
+        UnsupportedModelError: nothing of this model can be explained.
     """
     module.eval().requires_grad_(False)
-    classes = int(getattr(module, "num_classes", 0) or 0)
-    if not classes:
-        raise UnsupportedModelError(
-            f"{name} has no classifier (num_classes is 0), so there is no class to explain; "
-            "give a checkpoint of a classifier"
-        )
+    outputs = int(getattr(module, "num_classes", 0) or 0)
     size = image_size or own_size(module)
-    layout = layout_of(module, size)
-    shown = probe(module, layout, size)
+    shown = probe(module, size)
     return VisionModel(
         name=name,
         module=module,
-        layout=layout,
+        anatomy=shown.anatomy,
         preparation=Preparation(resolve_data_config({"input_size": (3, *size)}, model=module)),
-        classes=names(classes),
-        blocks=shown.blocks,
+        classes=names(outputs),
+        head=Head.of(head, outputs),
         heads=shown.heads,
+        lacks=shown.lacks,
         weights=weights,
         weights_sha256=weights_sha256 or tensors_sha256(module),
         licence=licence,

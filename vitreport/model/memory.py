@@ -29,6 +29,8 @@ def automatic_batch_size(model: VisionModel) -> int:
         budget, size = int(free * _GPU_SHARE), MOST_ON_GPU
     else:
         budget, size = _CPU_BUDGET, MOST_ON_CPU
+    if not model.blocks:
+        size //= 4  # what such a model keeps for its gradient is not known
     while size > 1 and size * bytes_per_image(model) > budget:
         size //= 2
     return size

@@ -26,14 +26,30 @@ class Targets:
     specs: tuple[str | int, ...]
 
     @classmethod
-    def parse(cls, texts: Sequence[str], classes: ClassNames) -> Self:
+    def parse(cls, texts: Sequence[str], classes: ClassNames, *, labels: bool = True) -> Self:
         """Reads what the user asked for.
+
+        Args:
+            texts: the targets, each a word, a class index or a class name.
+            classes: of the model; of one without a classifier, which has none, nothing but ``predicted``
+                can be asked for, and it gives no target.
+            labels: whether an image's label can be one of these classes.
 
         Raises:
             SettingsError: a word that is no target, or a class that the model does not have.
         """
         specs: list[str | int] = []
         for text in texts:
+            if not len(classes) and text != PREDICTED:
+                raise SettingsError(
+                    f"target '{text}' is asked for, but the model has no classifier, so there is no class to "
+                    "explain; leave --target out: the techniques that need no class run"
+                )
+            if text == LABEL and not labels:
+                raise SettingsError(
+                    "target 'label' is asked for, but labels are no outputs of this model; "
+                    "'predicted', an index or a name explains an output"
+                )
             top = _TOP.fullmatch(text)
             if text in (PREDICTED, LABEL):
                 specs.append(text)

@@ -1,4 +1,4 @@
-"""The one traced pass: a forward that keeps the attention, and a gradient of it for each target.
+"""The one traced pass: a forward that keeps what techniques read, and a gradient of it for each target.
 
 timm fuses attention by default, so nothing can be seen of it. Inside `traced` the modules of this one
 model instance compute it openly; on exit hooks, flags and gradients are as before.
@@ -6,71 +6,131 @@ model instance compute it openly; on exit hooks, flags and gradients are as befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from enum import Flag, auto
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from vitreport.errors import UnsupportedModelError
-from vitreport.model.families import Projections, attention_modules, pool_attention, tap_projections
-from vitreport.model.layout import Readout, TokenLayout
+from vitreport.model.anatomy import Anatomy
+from vitreport.model.families import Projections, pool_attention, tap_projections
+from vitreport.model.layout import Readout
+from vitreport.model.libra import BiasTerms, libra
 
 
 class Need(Flag):
-    """What a technique reads from the trace."""
+    """What a technique reads: of the trace, and for ``HEAD`` the model's head on tokens of any block."""
 
     NOTHING = 0
     ATTENTION = auto()
     ATTENTION_GRADIENT = auto()
     PROJECTIONS = auto()
+    TOKENS = auto()
+    TOKEN_GRADIENT = auto()
+    FEATURES = auto()
+    FEATURE_GRADIENT = auto()
+    PIXEL_GRADIENT = auto()
+    BIASES = auto()
+    HEAD = auto()
+    GRAPH = auto()
+
+
+READS_BLOCKS = (
+    Need.ATTENTION
+    | Need.ATTENTION_GRADIENT
+    | Need.PROJECTIONS
+    | Need.TOKENS
+    | Need.TOKEN_GRADIENT
+    | Need.BIASES
+)
+"""Needs that only a plain sequence of attention blocks can meet."""
+GRADIENTS = (
+    Need.ATTENTION_GRADIENT
+    | Need.TOKEN_GRADIENT
+    | Need.FEATURE_GRADIENT
+    | Need.PIXEL_GRADIENT
+    | Need.BIASES
+    | Need.GRAPH
+)
+
+
+class Backward(Enum):
+    """Which gradient a trace has."""
+
+    PLAIN = "plain"
+    LIBRA = "Libra"
 
 
 @dataclass(frozen=True)
 class Forward:
-    """What a forward pass showed.
+    """What a forward pass showed, with its graph where gradients are needed; what is not needed is empty.
 
     Attributes:
         logits: ``(batch, classes)``.
+        pixels: what the model was given, normalised, ``(batch, 3, height, width)``.
+        readout: share of each token in what the head reads, ``(batch, tokens)``; of a model that is no plain
+            sequence of blocks ``(batch, 0)``.
         attention: per block, after the softmax, ``(batch, heads, tokens, tokens)``; row i is what token i
             draws from, and sums to 1.
-        projections: per block; empty unless needed.
-        readout: share of each token in what the head reads, ``(batch, tokens)``.
+        projections: per block.
+        tokens: the residual stream: what each block is given, then what the last one gives,
+            ``(batch, tokens, width)``.
+        features: the patches at the first norm of the last block, ``(batch, rows, cols, channels)``; with
+            its graph, as the model has it: ``(batch, …, channels)``.
     """
 
     logits: Tensor
-    attention: tuple[Tensor, ...]
-    projections: tuple[Projections, ...]
+    pixels: Tensor
     readout: Tensor
+    attention: tuple[Tensor, ...] = ()
+    projections: tuple[Projections, ...] = ()
+    tokens: tuple[Tensor, ...] = ()
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Trace(Forward):
-    """A forward pass and the gradient of one target logit an image.
+    """A forward pass without its graph, and the gradient of one target logit an image.
 
     Attributes:
         targets: explained classes, ``(batch,)``.
-        attention_gradient: per block d(target logit) / d(attention), ``(batch, heads, tokens, tokens)``;
-            empty unless needed.
+        attention_gradient: per block d(target logit) / d(attention), ``(batch, heads, tokens, tokens)``.
+        token_gradient: d(target logit) / d(tokens), one for each of ``tokens``.
+        feature_gradient: d(target logit) / d(features).
+        pixel_gradient: d(target logit) / d(pixels).
+        biases: what all biases add to the target logit: at each token, ``(batch, tokens)``, and where they
+            belong to no token, ``(batch,)``.
+        graph: the forward pass with its graph, for techniques that take gradients of their own.
     """
 
-    targets: Tensor
-    attention_gradient: tuple[Tensor, ...]
+    targets: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    attention_gradient: tuple[Tensor, ...] = ()
+    token_gradient: tuple[Tensor, ...] = ()
+    feature_gradient: Tensor | None = None
+    pixel_gradient: Tensor | None = None
+    biases: tuple[Tensor, Tensor] | None = None
+    graph: Forward | None = None
 
 
 class Tracer:
     """Runs traced passes; made by `traced`."""
 
-    def __init__(self, module: nn.Module, layout: TokenLayout, needs: Need, blocks: int) -> None:
+    def __init__(self, module: nn.Module, anatomy: Anatomy, needs: Need, backward: Backward) -> None:
         self._module = module
-        self._layout = layout
+        self._anatomy = anatomy
         self._needs = needs
-        self._blocks = blocks
+        self._backward = backward
         self._attention: list[Tensor] = []
         self._projections: list[Projections] = []
+        self._tokens: list[Tensor] = []
+        self._features: list[Tensor] = []
         self._pool: list[Tensor] = []
+        self._biases = BiasTerms(anatomy.layout.num_tokens)
 
     def forward(self, pixels: Tensor) -> Forward:
         """Runs one forward pass.
@@ -81,16 +141,21 @@ class Tracer:
         Raises:
             UnsupportedModelError: not every block showed one attention of the expected shape.
         """
-        for kept in (self._attention, self._projections, self._pool):
+        for kept in (self._attention, self._projections, self._tokens, self._features, self._pool):
             kept.clear()
-        with torch.set_grad_enabled(bool(self._needs & Need.ATTENTION_GRADIENT)):
+        if self._needs & Need.PIXEL_GRADIENT:
+            pixels = pixels.detach().requires_grad_()
+        with torch.set_grad_enabled(bool(self._needs & GRADIENTS)):
             logits = self._module(pixels)
         self._check(len(pixels))
         return Forward(
             logits=logits,
+            pixels=pixels,
+            readout=self._readout(len(pixels), logits),
             attention=tuple(self._attention),
             projections=tuple(self._projections),
-            readout=self._readout(len(pixels), logits),
+            tokens=tuple(self._tokens),
+            features=self._features[0] if self._features else None,
         )
 
     def gradient(self, forward: Forward, targets: Tensor, *, keep_graph: bool = False) -> Trace:
@@ -103,91 +168,164 @@ class Tracer:
             targets: class indices, ``(batch,)``.
             keep_graph: whether another gradient of the same forward pass follows.
         """
-        gradients: tuple[Tensor, ...] = ()
-        if self._needs & Need.ATTENTION_GRADIENT:
+        needs, keep_graph = self._needs, keep_graph or bool(self._needs & Need.GRAPH)
+        wanted: dict[Need, Sequence[Tensor]] = {
+            Need.ATTENTION_GRADIENT: forward.attention,
+            Need.TOKEN_GRADIENT: forward.tokens,
+            Need.FEATURE_GRADIENT: () if forward.features is None else (forward.features,),
+            Need.PIXEL_GRADIENT: (forward.pixels,),
+        }
+        inputs = [tensor for need, tensors in wanted.items() if needs & need for tensor in tensors]
+        found: Iterator[Tensor] = iter(())
+        if inputs:
+            self._biases.clear(forward.logits)
             chosen = forward.logits.gather(1, targets.unsqueeze(1)).sum()
-            gradients = torch.autograd.grad(chosen, forward.attention, retain_graph=keep_graph)
+            found = iter(torch.autograd.grad(chosen, inputs, retain_graph=keep_graph))
+        gradients = {
+            need: tuple(next(found) for _ in tensors) if needs & need else ()
+            for need, tensors in wanted.items()
+        }
         return Trace(
             logits=forward.logits.detach(),
-            attention=tuple(attention.detach() for attention in forward.attention),
-            projections=forward.projections,
+            pixels=forward.pixels.detach(),
             readout=forward.readout,
+            attention=_detached(forward.attention),
+            projections=forward.projections,
+            tokens=_detached(forward.tokens),
+            features=self._on_grid((forward.features,)),
             targets=targets,
-            attention_gradient=gradients,
+            attention_gradient=gradients[Need.ATTENTION_GRADIENT],
+            token_gradient=gradients[Need.TOKEN_GRADIENT],
+            feature_gradient=self._on_grid(gradients[Need.FEATURE_GRADIENT]),
+            pixel_gradient=next(iter(gradients[Need.PIXEL_GRADIENT]), None),
+            biases=(self._biases.at_tokens, self._biases.elsewhere) if needs & Need.BIASES else None,
+            graph=forward if needs & Need.GRAPH else None,
         )
 
-    def keep_attention(self, attention: Tensor) -> Tensor:
-        """Keeps a block's attention; the first block's becomes the leaf at which the graph begins."""
-        if self._needs & Need.ATTENTION_GRADIENT and not attention.requires_grad:
-            attention = attention.detach().requires_grad_()
-        self._attention.append(attention)
-        return attention
+    def hooks(self) -> Iterator[RemovableHandle]:
+        """Hooks the model for what is needed; yields handles."""
+        needs, anatomy = self._needs, self._anatomy
+        for attention in anatomy.attentions:
+            drop: nn.Module = attention.attn_drop  # type: ignore[assignment]
+            yield drop.register_forward_hook(lambda _module, _inputs, output: self._keep_attention(output))
+            if needs & Need.PROJECTIONS:
+                yield from tap_projections(attention, self._keep_projections)
+        if needs & (Need.TOKENS | Need.TOKEN_GRADIENT):
+            for block in anatomy.blocks:
+                yield _given(block, self._tokens, self._leaf)
+            yield _gives(anatomy.blocks[-1], self._tokens, self._leaf)
+        if needs & (Need.FEATURES | Need.FEATURE_GRADIENT) and anatomy.site is not None:
+            tap = _given if anatomy.site.given else _gives
+            yield tap(anatomy.site.module, self._features, self._leaf)
+        if needs & Need.BIASES:
+            yield from self._biases.watch(self._module, anatomy, lambda: self._attention)
+        if anatomy.layout.readout is Readout.ATTENTION_POOL:
+            pool: nn.Module = self._module.attn_pool  # type: ignore[assignment]
+            yield pool.register_forward_pre_hook(
+                lambda pool, inputs: self._pool.append(pool_attention(pool, inputs[0]).detach())
+            )
 
-    def keep_projections(self, projections: Projections) -> None:
-        """Keeps a block's queries, keys and values."""
+    def _leaf(self, tensor: Tensor) -> Tensor:
+        """The first tensor that is kept becomes the leaf at which the graph begins."""
+        if self._needs & GRADIENTS and not tensor.requires_grad:
+            tensor = tensor.detach().requires_grad_()
+        return tensor
+
+    def _keep_attention(self, attention: Tensor) -> Tensor:
+        held = self._backward is Backward.LIBRA
+        self._attention.append(attention.detach() if held else self._leaf(attention))
+        return self._attention[-1]
+
+    def _keep_projections(self, projections: Projections) -> None:
         self._projections.append(
             Projections(projections.queries.detach(), projections.keys.detach(), projections.values.detach())
         )
 
-    def keep_pool(self, attention: Tensor) -> None:
-        """Keeps the attention of the head's pool."""
-        self._pool.append(attention.detach())
+    def _on_grid(self, tensors: Sequence[Tensor | None]) -> Tensor | None:
+        site, tensor = self._anatomy.site, next(iter(tensors), None)
+        return (
+            None
+            if site is None or tensor is None
+            else site.to_grid(tensor.detach(), self._anatomy.layout.grid)
+        )
 
     def _readout(self, batch: int, like: Tensor) -> Tensor:
-        layout = self._layout
+        layout = self._anatomy.layout
+        if layout.readout is Readout.FEATURES:
+            return like.new_zeros(batch, 0)
         if layout.readout is not Readout.ATTENTION_POOL:
             return layout.readout_weights(like).expand(batch, -1)
         missing = layout.num_tokens - self._pool[0].shape[1]
         return nn.functional.pad(self._pool[0], (missing, 0))
 
     def _check(self, batch: int) -> None:
-        tokens = self._layout.num_tokens
+        tokens, blocks = self._anatomy.layout.num_tokens, len(self._anatomy.attentions)
         expected = (batch, tokens, tokens)
         shapes = [(kept.shape[0], *kept.shape[2:]) for kept in self._attention]
-        if len(shapes) != self._blocks or any(shape != expected for shape in shapes):
+        if len(shapes) != blocks or any(shape != expected for shape in shapes):
             raise UnsupportedModelError(
-                f"{len(shapes)} of {self._blocks} blocks showed attention"
+                f"{len(shapes)} of {blocks} blocks showed attention"
                 + (f" of shape {tuple(self._attention[0].shape)}" if shapes else "")
-                + f"; expected one (batch, heads, {tokens}, {tokens}) a block: this model cannot be explained"
+                + f"; expected one (batch, heads, {tokens}, {tokens}) a block"
             )
-        if self._needs & Need.PROJECTIONS and len(self._projections) != self._blocks:
+        if self._needs & Need.PROJECTIONS and len(self._projections) != blocks:
             raise UnsupportedModelError(
-                f"{len(self._projections)} of {self._blocks} blocks showed their queries and keys"
+                f"{len(self._projections)} of {blocks} blocks showed their queries and keys"
             )
 
 
 @contextmanager
-def traced(module: nn.Module, layout: TokenLayout, needs: Need) -> Iterator[Tracer]:
+def traced(
+    module: nn.Module, anatomy: Anatomy, needs: Need, backward: Backward = Backward.PLAIN
+) -> Iterator[Tracer]:
     """Opens a model for tracing and leaves it as it was found.
 
     Args:
         module: the model; it is put in eval mode meanwhile.
-        layout: where its tokens lie.
+        anatomy: where its parts are.
         needs: what to capture.
+        backward: which gradient to take.
 
     Raises:
-        UnsupportedModelError: the model's attention cannot be read.
+        UnsupportedModelError: the model's queries and keys are needed and cannot be read.
     """
-    attentions = attention_modules(module)
-    tracer = Tracer(module, layout, needs, len(attentions))
+    tracer = Tracer(module, anatomy, needs, backward)
     with ExitStack() as stack:
         stack.enter_context(_at_rest(module))
-        stack.enter_context(_unfused(attentions))
-        for attention in attentions:
-            hook = attention.attn_drop.register_forward_hook(  # type: ignore[union-attr]
-                lambda _module, _inputs, output: tracer.keep_attention(output)
-            )
-            stack.callback(hook.remove)
-            if needs & Need.PROJECTIONS:
-                for handle in tap_projections(attention, tracer.keep_projections):
-                    stack.callback(handle.remove)
-        if layout.readout is Readout.ATTENTION_POOL:
-            pool: nn.Module = module.attn_pool  # type: ignore[assignment]
-            handle = pool.register_forward_pre_hook(
-                lambda pool, inputs: tracer.keep_pool(pool_attention(pool, inputs[0]))
-            )
+        stack.enter_context(_unfused(anatomy.attentions))
+        if backward is Backward.LIBRA:
+            stack.enter_context(libra(module))
+        for handle in tracer.hooks():
             stack.callback(handle.remove)
         yield tracer
+
+
+Change = Callable[[Tensor], Tensor]
+
+
+def _given(module: nn.Module, kept: list[Tensor], change: Change) -> RemovableHandle:
+    """Keeps what a module is given first."""
+
+    def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        kept.append(change(inputs[0]))
+        return (kept[-1], *inputs[1:])
+
+    return module.register_forward_pre_hook(hook)
+
+
+def _gives(module: nn.Module, kept: list[Tensor], change: Change) -> RemovableHandle:
+    """Keeps what a module gives."""
+
+    def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        kept.append(change(first))
+        return (kept[-1], *rest) if isinstance(output, tuple) else kept[-1]
+
+    return module.register_forward_hook(hook)
+
+
+def _detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(tensor.detach() for tensor in tensors)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class TechniqueRecord:
         does_not_show: what a reader may not.
         differs: where it departs from its source, or None.
         licence_note: a notice that goes with its use, or None.
+        cost: passes through the model, in words.
         skipped: why this model cannot have it, or None.
     """
 
@@ -58,6 +59,7 @@ class TechniqueRecord:
     columns: Mapping[str, str] = field(default_factory=dict)
     differs: str | None = None
     licence_note: str | None = None
+    cost: str = ""
     skipped: str | None = None
 
     @property
@@ -83,6 +85,7 @@ class ModelRecord:
         transform: timm's resolved data config.
         canary_sha256: of the transformed canary image, which shows whether two machines prepare alike.
         explained: which scalar is explained, in words.
+        head: how the outputs are read: ``softmax``, ``sigmoid``, ``regression``, or ``none`` without any.
         card: free text or fields that the user gave about the model.
     """
 
@@ -104,6 +107,7 @@ class ModelRecord:
     class_names: tuple[str, ...]
     wordnet_ids: tuple[str, ...]
     class_names_origin: str
+    head: Literal["softmax", "sigmoid", "regression", "none"] = "softmax"
     licence: str | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
 
@@ -111,6 +115,11 @@ class ModelRecord:
     def classes(self) -> ClassNames:
         """The model's classes."""
         return ClassNames(self.class_names, self.wordnet_ids, self.class_names_origin)
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether it tells classes from each other, so that an image's label is right or wrong."""
+        return self.head in ("softmax", "sigmoid") and len(self.class_names) > 1
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from torch import Tensor
 
 from vitreport.errors import SettingsError, did_you_mean
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Need, Trace
+from vitreport.model.trace import GRADIENTS, Backward, Need, Trace
 from vitreport.registry import Registry
 from vitreport.settings import Parameter, TechniqueSpec, digest
 
@@ -59,6 +61,7 @@ class Explainable(ABC):
         family: ``attention``, ``gradient``, ``relevance``, ``perturbation``, ``activation``, ``control``.
         tier: the smallest tier that runs it.
         needs: what it reads from the trace.
+        backward: whose gradient the trace has.
         class_specific: whether its result depends on the target.
         signed: whether values below zero are evidence against the target.
         source: authors, year, arXiv id, equation.
@@ -66,6 +69,7 @@ class Explainable(ABC):
         does_not_show: what a reader may not.
         differs: where it departs from its source, or None.
         licence_note: a notice that goes with its use, or None.
+        cost: passes through the model, in words; empty for what its needs say.
         version: raised when its numbers change, so that stored results of the older kind are not reused.
         tier_settings: the settings of its parameters that a tier runs.
     """
@@ -75,6 +79,7 @@ class Explainable(ABC):
     family: ClassVar[str]
     tier: ClassVar[Tier] = "core"
     needs: ClassVar[Need]
+    backward: ClassVar[Backward] = Backward.PLAIN
     class_specific: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     source: ClassVar[str]
@@ -82,6 +87,7 @@ class Explainable(ABC):
     does_not_show: ClassVar[str]
     differs: ClassVar[str | None] = None
     licence_note: ClassVar[str | None] = None
+    cost: ClassVar[str] = ""
     version: ClassVar[int] = 1
     tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
 
@@ -141,6 +147,7 @@ class Explainable(ABC):
             "does_not_show": self.does_not_show,
             "differs": self.differs,
             "licence_note": self.licence_note,
+            "cost": self.cost or _cost(self.needs, self.backward),
             "key": self.key,
             "digest": self.digest,
             "parameters": self.parameters,
@@ -152,7 +159,18 @@ class Explainable(ABC):
 
     def supports(self, model: VisionModel) -> str | None:
         """Returns why `model` cannot have this, or None where it can."""
-        return None
+        if (self.class_specific or self.needs & Need.HEAD) and not len(model.classes):
+            return "the model has no classifier, so there is no class to explain"
+        reasons = (reason for need, reason in model.lacks.items() if need & self.needs)
+        return next(reasons, None)
+
+
+def _cost(needs: Need, backward: Backward) -> str:
+    if backward is Backward.LIBRA:
+        return "one more forward pass and gradient for all Libra techniques together"
+    if needs & GRADIENTS:
+        return "the shared forward pass and gradient"
+    return "the shared forward pass" if needs else "nothing"
 
 
 @dataclass(frozen=True)
@@ -201,6 +219,11 @@ def register(cls: type[Kind]) -> type[Kind]:
     """Class decorator: makes a technique known under its name."""
     TECHNIQUES.add(cls.name, cls)
     return cls
+
+
+def needs_of(techniques: Iterable[Explainable]) -> Need:
+    """All that these techniques read."""
+    return reduce(or_, (technique.needs for technique in techniques), Need.NOTHING)
 
 
 def select(specs: Sequence[str]) -> list[Explainable]:

@@ -43,20 +43,24 @@ class Rollout(Technique):
         "what the share is taken of: the columns of the patches, or, as in the public code, the whole matrix",
     )
 
-    @classmethod
+    @property
+    def mode(self) -> tuple[str, ...]:
+        """The parameters that decide `matrices`."""
+        return (self.fusion,)
+
     @abstractmethod
-    def matrices(cls, trace: Trace, fusion: str) -> Iterator[Tensor]:
+    def matrices(self, trace: Trace) -> Iterator[Tensor]:
         """The fused matrix of each block, ``(batch, tokens, tokens)``, not negative, last block first."""
 
     @classmethod
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
-        """See `Technique.attribute_all`; settings of one fusion and discard share matrices and sorting.
+        """See `Technique.attribute_all`; settings of one mode and discard share matrices and sorting.
 
         All walk through the blocks together, so that a block's attention is read while it is at hand.
         """
         trace, layout = context.trace, context.model.layout
-        ordered = sorted(set(techniques), key=lambda one: (one.fusion, one.discard, one.discard_ratio))
-        groups = [list(group) for _, group in groupby(ordered, key=lambda one: (one.fusion, one.discard))]
+        ordered = sorted(set(techniques), key=lambda one: (one.mode, one.discard, one.discard_ratio))
+        groups = [list(group) for _, group in groupby(ordered, key=lambda one: (one.mode, one.discard))]
         walks = [
             Walk(
                 trace.readout,
@@ -66,7 +70,7 @@ class Rollout(Technique):
             )
             for group in groups
         ]
-        for matrices in zip(*(cls.matrices(trace, group[0].fusion) for group in groups), strict=True):
+        for matrices in zip(*(group[0].matrices(trace) for group in groups), strict=True):
             for walk, matrix in zip(walks, matrices, strict=True):
                 walk.through(matrix)
         maps = {
@@ -125,10 +129,9 @@ class AttentionRollout(Rollout):
 
     keep_first = True
 
-    @classmethod
-    def matrices(cls, trace: Trace, fusion: str) -> Iterator[Tensor]:
+    def matrices(self, trace: Trace) -> Iterator[Tensor]:
         """See `Rollout.matrices`."""
-        return (fuse(attention, fusion) for attention in reversed(trace.attention))
+        return (fuse(attention, self.fusion) for attention in reversed(trace.attention))
 
 
 def fuse(attention: Tensor, fusion: str) -> Tensor:

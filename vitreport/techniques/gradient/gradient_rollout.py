@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vitreport.model.trace import Need, Trace
-from vitreport.techniques.attention.rollout import Rollout, fuse
-from vitreport.techniques.technique import register
+from vitreport.techniques.attention.rollout import FUSIONS, Rollout, fuse
+from vitreport.techniques.technique import choice, register
 
 
 @register
@@ -49,18 +50,59 @@ class GradientRollout(Rollout):
 
     keep_first = False
 
-    @classmethod
-    def matrices(cls, trace: Trace, fusion: str) -> Iterator[Tensor]:
+    fusion: str = choice(
+        "mean",
+        (*FUSIONS, "gradient"),
+        "how the heads of a block become one matrix; gradient: attention, heads weighted by how much the "
+        "target's logit would rise with them",
+    )
+    at: str = choice(
+        "attention",
+        ("attention", "scores"),
+        "whether the gradient is that of the attention or of the scores before their softmax",
+    )
+
+    @property
+    def mode(self) -> tuple[str, ...]:
+        """See `Rollout.mode`."""
+        return self.fusion, self.at
+
+    def matrices(self, trace: Trace) -> Iterator[Tensor]:
         """See `Rollout.matrices`."""
         pairs = zip(reversed(trace.attention), reversed(trace.attention_gradient), strict=True)
-        return (_fused_product(*pair, fusion).clamp_(min=0) for pair in pairs)
+        return (self._fused(*pair) for pair in pairs)
+
+    def _fused(self, attention: Tensor, gradient: Tensor) -> Tensor:
+        if self.at == "scores":
+            gradient = score_gradient(attention, gradient)
+        if self.fusion == "gradient":
+            return by_influence(attention, gradient)
+        if self.fusion != "mean":
+            return fuse(attention * gradient, self.fusion).clamp_(min=0)
+        total = attention[:, 0] * gradient[:, 0]  # summed up without keeping the product
+        for head in range(1, attention.shape[1]):
+            total.addcmul_(attention[:, head], gradient[:, head])
+        return total.div_(attention.shape[1]).clamp_(min=0)
 
 
-def _fused_product(attention: Tensor, gradient: Tensor, fusion: str) -> Tensor:
-    """Fuses gradient * attention over the heads; the mean is summed up without keeping the product."""
-    if fusion != "mean":
-        return fuse(attention * gradient, fusion)
-    total = attention[:, 0] * gradient[:, 0]
-    for head in range(1, attention.shape[1]):
-        total.addcmul_(attention[:, head], gradient[:, head])
-    return total.div_(attention.shape[1])
+def score_gradient(attention: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of the scores before the softmax, from that of the attention; shapes as given."""
+    return attention * (gradient - (attention * gradient).sum(-1, keepdim=True))
+
+
+def by_influence(attention: Tensor, gradient: Tensor) -> Tensor:
+    """Fuses heads by their influence: the sum of gradient * attention, clipped at zero, to a sum of 1.
+
+    That sum is how fast the target's logit rises when the whole head is made stronger. Where no head raises
+    it the matrix is zero.
+
+    Args:
+        attention: ``(batch, heads, tokens, tokens)``.
+        gradient: likewise.
+
+    Returns:
+        ``(batch, tokens, tokens)``.
+    """
+    influence = (attention * gradient).sum((-2, -1)).clamp_(min=0)
+    shares = influence / influence.sum(1, keepdim=True).clamp(min=torch.finfo(influence.dtype).tiny)
+    return torch.einsum("bh,bhij->bij", shares, attention)

@@ -1,0 +1,1 @@
+"""What the model makes of tokens, block by block."""

@@ -1,0 +1,33 @@
+"""What the techniques share that read a Libra gradient in place of the plain one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vitreport.model.load import VisionModel
+from vitreport.model.trace import Backward, Need
+from vitreport.techniques.technique import Technique, Tier
+
+LARGEST_GAP = 1e-3
+SOURCE = "Libra gradients, 2024, arXiv:2411.16760 (CVPR 2025)"
+
+
+@dataclass(frozen=True)
+class Libra(Technique):
+    """A technique whose trace is taken with gates at rest; see `vitreport.model.libra`."""
+
+    backward: ClassVar[Backward] = Backward.LIBRA
+    tier: ClassVar[Tier] = "standard"
+    differs = "The gradient is taken with attention, activations' gates and norms' deviations held constant."
+
+    def supports(self, model: VisionModel) -> str | None:
+        """See `Explainable.supports`; a Libra gradient must split the logit without a rest."""
+        lacking = [reason for need, reason in model.lacks.items() if need & Need.BIASES]
+        reason = super().supports(model) or next(iter(lacking), None)
+        if reason is None and model.libra_gap > LARGEST_GAP:
+            reason = (
+                "a part of this model has a gate that Libra gradients do not know: their terms miss the "
+                f"logit by {model.libra_gap:.0%}"
+            )
+        return reason
