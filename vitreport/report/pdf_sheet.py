@@ -164,7 +164,7 @@ def _varied(views: Sequence[MapView]) -> dict[str, set[str]]:
 
 
 def _tile(view: MapView, varied: Collection[str]) -> Tile:
-    setting = _setting(view, varied)
+    setting = _setting(view, varied, short=True)
     target = view.target.short if view.target else ""
     title, _, aside = view.record.title.removesuffix(")").partition(" (")
     if setting:
@@ -178,20 +178,19 @@ def _tile(view: MapView, varied: Collection[str]) -> Tile:
     )
 
 
-def _setting(view: MapView, varied: Collection[str]) -> list[str]:
+def _setting(view: MapView, varied: Collection[str], *, short: bool = False) -> list[str]:
     """The parameters that tell this map from its neighbours or from the default: words, then numbers."""
     words, numbers = [], []
     for name, value in view.record.parameters.items():
-        default = view.record.defaults.get(name) == value
-        if default and (name not in varied or (value == 0 and name in SHORT_NUMBERS)):
+        form = SHORT_NUMBERS.get(name) if short else None
+        if view.record.defaults.get(name) == value and (name not in varied or (form and not value)):
             continue
         if isinstance(value, bool):
             words.append(name.replace("_", " ") if value else f"no {name.replace('_', ' ')}")
         elif isinstance(value, str):
             words.append(value)
         else:
-            short = SHORT_NUMBERS.get(name, f"{name.partition('_')[0]} {{:g}}")
-            numbers.append(short.format(value))
+            numbers.append(form.format(value) if form else f"{name.partition('_')[0]} {value:g}")
     return words + numbers
 
 
