@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vitreport.engines import Engine, LocalEngine, Resources
+from vitreport.engines import EXPLAIN, Engine, LocalEngine, Resources
 from vitreport.settings import RunSettings
 from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
@@ -17,7 +17,7 @@ from vitreport.store.schema import catalogue_table
 
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, float, int], None]
 """Called with a stage (``hash``, ``explain``, ``pages`` …), units done, and units in all."""
 
 
@@ -69,11 +69,12 @@ def explain(
     folder.commit_manifest(manifest)
     folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
     ready = time.perf_counter()
-    total, done = sum(len(plan.shards[shard]) for shard in work), 0
+    totals = explainer.amounts(work)
+    done = dict.fromkeys(totals, 0.0)
     for receipt in (engine or LocalEngine()).map(explainer, work, Resources()):
-        done += receipt.done
+        done[receipt.stage] += receipt.done
         if progress:
-            progress("explain", done, total)
+            progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
     explained = time.perf_counter()
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
     seconds = {
@@ -81,7 +82,7 @@ def explain(
         "explain": explained - ready,
         "digest": time.perf_counter() - explained,
     }
-    _write_timings(folder, total, seconds)
+    _write_timings(folder, totals[EXPLAIN], seconds)
     return open_run(output)
 
 

@@ -317,7 +317,7 @@ def _close(finished: Run, quiet: bool, code: int = 0) -> NoReturn:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def _progress(quiet: bool) -> Iterator[Callable[[str, float, int], None] | None]:
     """One bar a stage, with the time that remains, on standard error."""
     if quiet:
         yield None
@@ -344,7 +344,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     )
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as shown:
 
-        def progress(stage: str, done: int, total: int) -> None:
+        def progress(stage: str, done: float, total: int) -> None:
             if stage not in bars:
                 bars[stage] = shown.add_task(_STAGES.get(stage, stage), total=total)
             shown.update(bars[stage], completed=done, total=total)

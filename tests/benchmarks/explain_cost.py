@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from tests.benchmarks.models import seeded_model
-from vitreport.explainer import Findings
+from vitreport.findings import Findings
 from vitreport.model.environment import device_name
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Backward
@@ -40,15 +40,15 @@ def explain_batch(
         needs = needs_of(technique for members in groups.values() for technique in members)
         with model.traced(needs, backward) as tracer:
             forward = tracer.forward(pixels)
-            seconds[f"{backward.value} forward"] = clock.lap()
-            targets = forward.logits.argmax(1)
-            trace = tracer.gradient(forward, targets)
-            seconds[f"{backward.value} gradient"] = clock.lap()
-            ids = tuple(f"{number:016x}" for number in range(len(pixels)))
-            context = Context(trace, model, ids, seed=0)
-            for name, members in groups.items():
-                Findings(model.layout.grid).add(context, members, targets.tolist(), first=True)
-                seconds[name] = clock.lap()
+        seconds[f"{backward.value} forward"] = clock.lap()
+        targets = forward.logits.argmax(1)
+        trace = tracer.gradient(forward, targets)
+        seconds[f"{backward.value} gradient"] = clock.lap()
+        ids = tuple(f"{number:016x}" for number in range(len(pixels)))
+        context = Context(trace, model, ids, seed=0)
+        for name, members in groups.items():
+            Findings(model.layout.grid).add(context, members, targets.tolist(), first=True)
+            seconds[name] = clock.lap()
     return seconds
 
 

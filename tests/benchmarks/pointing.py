@@ -37,15 +37,16 @@ def maps_of(
     found: dict[str, list[Maps]] = {technique.key: [] for technique in techniques}
     for backward in Backward:
         members = [technique for technique in techniques if technique.backward is backward]
-        with model.traced(needs_of(members), backward) as tracer:
-            for at in range(0, len(pixels) if members else 0, batch_size):
-                part = slice(at, at + batch_size)
-                trace = tracer.gradient(tracer.forward(pixels[part]), torch.tensor(targets[part]))
-                ids = tuple(f"{number:016x}" for number in range(at, at + len(pixels[part])))
-                context = Context(trace, model, ids, seed=0)
-                for technique in members:
-                    sums = patch_sums(technique.attribute(context).float(), model.layout.grid)
-                    found[technique.key].append(sums.numpy())
+        for at in range(0, len(pixels) if members else 0, batch_size):
+            part = slice(at, at + batch_size)
+            with model.traced(needs_of(members), backward) as tracer:
+                forward = tracer.forward(pixels[part])
+            trace = tracer.gradient(forward, torch.tensor(targets[part]))
+            ids = tuple(f"{number:016x}" for number in range(at, at + len(pixels[part])))
+            context = Context(trace, model, ids, seed=0)
+            for technique in members:
+                sums = patch_sums(technique.attribute(context).float(), model.layout.grid)
+                found[technique.key].append(sums.numpy())
     return {key: np.concatenate(parts) for key, parts in found.items()}
 
 

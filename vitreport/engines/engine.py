@@ -9,15 +9,21 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 
 
+EXPLAIN = "explain"
+"""The stage of work that all images go through."""
+
+
 @dataclass(frozen=True)
 class Receipt:
     """A worker's word that some of its item is done.
 
     Attributes:
-        done: units (images) finished since the last receipt.
+        done: units (images) finished since the last receipt; parts of one count.
+        stage: of the work, where it has several.
     """
 
-    done: int
+    done: float
+    stage: str = EXPLAIN
 
 
 Worker = Callable[[Item], Iterable[Receipt]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum, Flag, auto
 from typing import Any
 
@@ -115,6 +115,10 @@ class Trace(Forward):
     pixel_gradient: Tensor | None = None
     biases: tuple[Tensor, Tensor] | None = None
     graph: Forward | None = None
+
+    def only(self, place: int) -> Trace:
+        """The trace of one image of the batch, without the graph."""
+        return Trace(**{part.name: _row(getattr(self, part.name), place) for part in fields(self)})
 
 
 class Tracer:
@@ -280,6 +284,8 @@ def traced(
 ) -> Iterator[Tracer]:
     """Opens a model for tracing and leaves it as it was found.
 
+    Forward passes are run while it is open; gradients of them may be taken afterwards.
+
     Args:
         module: the model; it is put in eval mode meanwhile.
         anatomy: where its parts are.
@@ -322,6 +328,17 @@ def _gives(module: nn.Module, kept: list[Tensor], change: Change) -> RemovableHa
         return (kept[-1], *rest) if isinstance(output, tuple) else kept[-1]
 
     return module.register_forward_hook(hook)
+
+
+def _row(values: Any, place: int) -> Any:
+    """The row of one image in whatever a trace has."""
+    if isinstance(values, Tensor):
+        return values[place : place + 1]
+    if isinstance(values, tuple):
+        return tuple(_row(value, place) for value in values)
+    if isinstance(values, Projections):
+        return Projections(*(_row(part, place) for part in (values.queries, values.keys, values.values)))
+    return None
 
 
 def _detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -31,7 +31,7 @@ from vitreport.report.wording import file_size
 from vitreport.store import Run, open_run
 from vitreport.store.folder import MANIFEST
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, float, int], None]
 """Called with what is under way, the units done, and the units there are."""
 
 PDF = "report.pdf"
@@ -130,7 +130,7 @@ class PageWorker:
         for page in image_pages(run, self.scales, members):
             site = SiteFolder(self.root)
             small = _write_image(site, pages, page)
-            yield PagesReceipt(1, site.files, {page.row.id: small})
+            yield PagesReceipt(1, files=site.files, small={page.row.id: small})
 
 
 @cache
@@ -179,7 +179,7 @@ def _write_site(
     chunks = [by_shard[start : start + CHUNK] for start in range(0, len(by_shard), CHUNK)]
     worker = PageWorker(run.folder.root, style, script, index.title, scales)
     small: dict[str, str] = {}
-    done = 0
+    done = 0.0
     told("pages", done, len(members))
     for receipt in LocalEngine().map(worker, chunks, Resources(processes)):
         done += receipt.done

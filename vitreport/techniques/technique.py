@@ -7,13 +7,15 @@ else to look at (pictures of channels, an atlas of heads) as rows of named value
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
+import numpy as np
 from torch import Tensor
 
 from vitreport.errors import SettingsError, did_you_mean
@@ -22,6 +24,7 @@ from vitreport.model.trace import GRADIENTS, Backward, Need, Trace
 from vitreport.registry import Registry
 from vitreport.settings import Parameter, TechniqueSpec, digest
 
+Value = TypeVar("Value")
 Tier = Literal["core", "standard", "all"]
 TIERS: tuple[Tier, ...] = ("core", "standard", "all")
 
@@ -35,20 +38,42 @@ class Context:
         model: the model, for techniques that make passes of their own.
         image_ids: of the batch; random draws are seeded by them.
         seed: of the run.
+        chunk: images that a pass of a technique's own may have at a time.
         maps: made of this batch so far, by technique key.
+        shared: what passes of their own gave that several techniques read, by name.
     """
 
     trace: Trace
     model: VisionModel
     image_ids: tuple[str, ...]
     seed: int
+    chunk: int = 32
     maps: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def map_of(self, technique: Technique) -> Tensor:
         """Returns another technique's maps of this batch, made now where they are not there yet."""
         if technique.key not in self.maps:
             self.maps[technique.key] = technique.attribute(self)
         return self.maps[technique.key]
+
+    def once(self, name: str, make: Callable[[], Value]) -> Value:
+        """Returns what `make` gives, made for this batch and target once only."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return cast(Value, self.shared[name])
+
+    def generator(self, image_id: str, draw: str) -> np.random.Generator:
+        """A generator of random numbers that depends on the run's seed, the image and a name alone."""
+        seed = hashlib.sha256(f"{self.seed} {image_id} {draw}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(seed[:8], "little"))
+
+    def each(self) -> Iterator[Context]:
+        """The images one by one, each as a batch of its own; without the trace's graph."""
+        for place, image_id in enumerate(self.image_ids):
+            yield dataclasses.replace(
+                self, trace=self.trace.only(place), image_ids=(image_id,), maps={}, shared={}
+            )
 
 
 @dataclass(frozen=True)
@@ -61,6 +86,7 @@ class Explainable(ABC):
         family: ``attention``, ``gradient``, ``relevance``, ``perturbation``, ``activation``, ``control``.
         tier: the smallest tier that runs it.
         needs: what it reads from the trace.
+        own_needs: what it reads from passes of its own.
         backward: whose gradient the trace has.
         class_specific: whether its result depends on the target.
         signed: whether values below zero are evidence against the target.
@@ -79,6 +105,7 @@ class Explainable(ABC):
     family: ClassVar[str]
     tier: ClassVar[Tier] = "core"
     needs: ClassVar[Need]
+    own_needs: ClassVar[Need] = Need.NOTHING
     backward: ClassVar[Backward] = Backward.PLAIN
     class_specific: ClassVar[bool] = False
     signed: ClassVar[bool] = False
@@ -161,8 +188,17 @@ class Explainable(ABC):
         """Returns why `model` cannot have this, or None where it can."""
         if (self.class_specific or self.needs & Need.HEAD) and not len(model.classes):
             return "the model has no classifier, so there is no class to explain"
-        reasons = (reason for need, reason in model.lacks.items() if need & self.needs)
+        reasons = (reason for need, reason in model.lacks.items() if need & (self.needs | self.own_needs))
         return next(reasons, None)
+
+    @property
+    def most_images(self) -> int | None:
+        """How many images of a run it explains at most, one by one; None explains all, in batches."""
+        return None
+
+    def passes(self, model: VisionModel) -> float:
+        """Roughly what it costs beside the shared trace: an image and target, in plain forward passes."""
+        return 0.1
 
 
 def _cost(needs: Need, backward: Backward) -> str:

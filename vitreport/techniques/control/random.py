@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -38,6 +37,5 @@ class Random(Technique):
             yield torch.from_numpy(np.stack(maps)).to(context.trace.logits.device)
 
     def _draw(self, context: Context, image_id: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        seed = hashlib.sha256(f"{context.seed} {image_id} random {self.draw}".encode()).digest()
-        generator = np.random.default_rng(int.from_bytes(seed[:8], "little"))
+        generator = context.generator(image_id, f"random {self.draw}")
         return generator.random(context.model.layout.grid, dtype=np.float32)
