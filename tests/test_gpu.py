@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from tiny_model import EVERYTHING, VARIANTS, explainable, noise, vision_model
+from tiny_model import EVERYTHING, VARIANTS, every_technique, explainable, fits, noise, vision_model
 
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import automatic_batch_size
 from vitreport.model.trace import Backward
-from vitreport.techniques.technique import Context, Technique, select
+from vitreport.techniques.technique import Context, Technique
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,18 +27,18 @@ def test_maps_on_the_gpu_agree_with_those_on_the_cpu(variant: str, backward: Bac
     here = vision_model(variant)
     techniques = [
         technique
-        for technique in select(["all"])
-        if isinstance(technique, Technique) and technique.backward is backward
+        for technique in every_technique()
+        if isinstance(technique, Technique) and technique.backward is backward and fits(technique, variant)
     ]
     maps = []
     for model in (here, on_the_gpu(here)):
         pixels = noise(model, 4).to(model.device)
         with model.traced(EVERYTHING[backward], backward) as tracer:
             forward = tracer.forward(pixels)
-            targets = torch.zeros(len(pixels), dtype=torch.long, device=model.device)
-            trace = tracer.gradient(forward, targets)
-            context = Context(trace, model, ("a", "b", "c", "d"), seed=0)
-            maps.append({technique.key: technique.attribute(context).cpu() for technique in techniques})
+        targets = torch.zeros(len(pixels), dtype=torch.long, device=model.device)
+        trace = tracer.gradient(forward, targets)
+        context = Context(trace, model, ("a", "b", "c", "d"), seed=0)
+        maps.append({technique.key: technique.attribute(context).cpu() for technique in techniques})
     for key, expected in maps[0].items():
         assert (maps[1][key] - expected).abs().max() <= 1e-3 * expected.abs().max(), key
 

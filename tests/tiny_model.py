@@ -17,7 +17,7 @@ from vitreport.explanation import ClassNames
 from vitreport.model.layout import Readout, TokenLayout
 from vitreport.model.load import VisionModel, as_vision_model
 from vitreport.model.trace import Backward, Need, Trace
-from vitreport.techniques.technique import Context
+from vitreport.techniques.technique import Context, Explainable, select
 
 CLASSES = 5
 NAMES = ClassNames(("ant", "bee", "cat", "dog", "eel"), origin="the tests")
@@ -97,6 +97,38 @@ def explainable(module: nn.Module, size: tuple[int, int]) -> VisionModel:
 def vision_model(name: str, seed: int = 0) -> VisionModel:
     """A new model of a kind, ready to be explained."""
     return explainable(network(name, seed), VARIANTS[name].size)
+
+
+QUICK = (
+    "attention_flow",
+    "tam:steps=3",
+    "beyond_intuition_token:steps=3",
+    "beyond_intuition_head:steps=3",
+    "integrated_gradients:steps=4",
+    "expected_gradients:samples=4",
+    "smooth_grad:samples=3",
+    "rise:samples=20",
+)
+"""Settings that make short work of what takes many passes, and what no tier has."""
+WITHOUT_RULES = frozenset(
+    ("rotary_pool", "beit", "eva02", "eva02_fused", "dinov3", "parallel", "relative_position")
+)
+NOT_FOR = dict.fromkeys(
+    ("transformer_attribution", "lrp_input", "lrp_rollout", "lrp_last_block"), WITHOUT_RULES
+)
+"""Kinds of models that a technique has a reason against."""
+
+
+def every_technique() -> list[Explainable]:
+    """Each setting of the tiers, quick ones in place of those that take many passes."""
+    quick = select(QUICK)
+    names = {technique.name for technique in quick}
+    return [technique for technique in select(["all"]) if technique.name not in names] + quick
+
+
+def fits(technique: Explainable, name: str) -> bool:
+    """Whether a technique is for a kind of model."""
+    return name not in NOT_FOR.get(technique.name, ())
 
 
 def noise(model: VisionModel, count: int, seed: int = 1) -> Tensor:

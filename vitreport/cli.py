@@ -204,7 +204,7 @@ def techniques(model: str | None, as_json: bool) -> None:
         click.echo(json.dumps([technique.describe() for technique in known], indent=1, ensure_ascii=False))
         return
     for technique in known:
-        click.echo(click.style(technique.name, bold=True) + f"  {technique.title} · {technique.tier} tier")
+        click.echo(click.style(technique.name, bold=True) + f"  {technique.title} · {_tier(technique)}")
         about = {
             "shows": technique.shows,
             "does not show": technique.does_not_show,
@@ -215,6 +215,10 @@ def techniques(model: str | None, as_json: bool) -> None:
         for title, text in about.items():
             click.echo(click.wrap_text(f"{title}: {text}", 100, "    ", "      "))
         click.echo()
+
+
+def _tier(technique: Explainable) -> str:
+    return "opt-in" if technique.opt_in else f"{technique.tier} tier"
 
 
 def _techniques_for(model: str, known: Sequence[Explainable], as_json: bool) -> None:
@@ -230,7 +234,7 @@ def _techniques_for(model: str, known: Sequence[Explainable], as_json: bool) -> 
     fitting = [technique for technique in known if reasons[technique.name] is None]
     click.echo(f"{model} can have {len(fitting)} of {len(known)} techniques:")
     for technique in fitting:
-        click.echo(f"    {technique.name:24}{technique.title} · {technique.tier} tier")
+        click.echo(f"    {technique.name:24}{technique.title} · {_tier(technique)}")
     for reason in dict.fromkeys(filter(None, reasons.values())):
         others = [name for name, given in reasons.items() if given == reason]
         click.echo(click.wrap_text(f"not {', '.join(others)}: {reason}", 100, "", "    "))

@@ -38,10 +38,14 @@ ACTIVATIONS = (
 
 
 @contextmanager
-def libra(module: nn.Module) -> Iterator[None]:
+def libra(module: nn.Module, *, hold_pool: bool = True) -> Iterator[None]:
     """Lets gradients of one model instance pass by its gates; what it computes stays as it is.
 
-    The detached attention is the tracer's part. Forward hooks do the rest, on this instance only.
+    The blocks' detached attention is the caller's part. Forward hooks do the rest, on this instance only.
+
+    Args:
+        module: the model.
+        hold_pool: whether the attention of an attention pool is held too.
     """
     with ExitStack() as stack:
         for part in module.modules():
@@ -51,7 +55,7 @@ def libra(module: nn.Module) -> Iterator[None]:
             if isinstance(part, GluMlp | SwiGLU | GeGluMlp):
                 stack.callback(part.drop1.register_forward_hook(_halve).remove)
         pool = getattr(module, "attn_pool", None)
-        if isinstance(getattr(pool, "k_norm", None), nn.Module):
+        if hold_pool and isinstance(getattr(pool, "k_norm", None), nn.Module):
             stack.callback(pool.k_norm.register_forward_hook(_hold).remove)  # type: ignore[union-attr]
         yield
 

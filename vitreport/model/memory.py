@@ -14,6 +14,9 @@ _ATTENTION_COPIES = 5
 _TOKEN_COPIES = 40
 """Activations that a block keeps for its gradient, in widths of a token."""
 
+_PRECISE_COPIES = 3
+"""Twice the bytes of a number, and half as much again for what is recorded."""
+
 
 def bytes_per_image(model: VisionModel) -> int:
     """Estimated memory of one traced image with its gradient, in bytes."""
@@ -34,3 +37,13 @@ def automatic_batch_size(model: VisionModel) -> int:
     while size > 1 and size * bytes_per_image(model) > budget:
         size //= 2
     return size
+
+
+def precise_batch_size(model: VisionModel) -> int:
+    """Images at a time of a pass in float64 that also records what each layer was given and gave."""
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        budget = int(free * _GPU_SHARE)
+    else:
+        budget = _CPU_BUDGET // 2
+    return max(1, budget // (_PRECISE_COPIES * bytes_per_image(model)))

@@ -298,7 +298,7 @@ def traced(
     tracer = Tracer(module, anatomy, needs, backward)
     with ExitStack() as stack:
         stack.enter_context(_at_rest(module))
-        stack.enter_context(_unfused(anatomy.attentions))
+        stack.enter_context(unfused(anatomy.attentions))
         if backward is Backward.LIBRA:
             stack.enter_context(libra(module))
         for handle in tracer.hooks():
@@ -363,7 +363,7 @@ def _at_rest(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _unfused(attentions: Sequence[nn.Module]) -> Iterator[None]:
+def unfused(attentions: Sequence[nn.Module]) -> Iterator[None]:
     """Attention computed openly, on these instances only."""
     flags = [attention.fused_attn for attention in attentions]
     for attention in attentions:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -195,10 +196,21 @@ def _write_site(
     site.write("index.html", pages.index(index, small, tables))
     for path, content in pages.lists(index.rows, small).items():
         site.write(path, content)
-    examples = list(image_pages(run, scales, members[:EXAMPLES]))
+    chosen = {page.name: _chosen(run, page, members) for page in index.techniques}
+    known = {member.row.id: member for some in chosen.values() for member in some}
+    images = {image.row.id: image for image in image_pages(run, scales, list(known.values()))}
     for page in index.techniques:
-        shown = [] if page.skipped else [_example(page, image, site) for image in examples]
+        shown = [_example(page, images[member.row.id], site) for member in chosen[page.name]]
         site.write(f"techniques/{page.name}.html", pages.technique(page, shown))
+
+
+def _chosen(run: Run, page: TechniquePage, members: Sequence[Neighbours]) -> list[Neighbours]:
+    """The examples of a technique: the first images that it was asked for."""
+    records = [setting.record for setting in page.settings if not setting.record.skipped]
+    asked = (
+        member for member in members if not all(run.is_beyond(member.row.id, record) for record in records)
+    )
+    return list(islice(asked, EXAMPLES))
 
 
 def _example(page: TechniquePage, image: ImagePage, site: SiteFolder) -> Example:

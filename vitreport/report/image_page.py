@@ -226,7 +226,7 @@ class NormsView:
 
 @dataclass(frozen=True)
 class Problem:
-    """A technique that gave no map, and why."""
+    """A technique that gave no result, and why."""
 
     name: str
     key: str
@@ -243,6 +243,7 @@ class ImagePage:
         predictions: the likeliest classes, the likeliest first.
         targets: the explained classes.
         sections: the maps, a section a technique.
+        beyond: the techniques that were asked for fewer images, of which this is none.
         previous: the page before; None on the first.
         next: the page after; None on the last.
     """
@@ -259,6 +260,7 @@ class ImagePage:
     patterns: tuple[PatternView, ...]
     skipped: tuple[Problem, ...]
     failed: tuple[Problem, ...]
+    beyond: tuple[Problem, ...]
     previous: ImageRow | None
     next: ImageRow | None
 

@@ -33,7 +33,7 @@ from vitreport.report.observation_reading import (
 from vitreport.report.pages import ClassView, Fact, ImageRow
 from vitreport.report.reading import class_view
 from vitreport.report.sections import map_section
-from vitreport.report.wording import changed, file_size
+from vitreport.report.wording import changed, file_size, first_images
 from vitreport.store import ModelRecord, Run, TechniqueRecord
 from vitreport.store import folder as paths
 
@@ -72,10 +72,12 @@ def image_pages(run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbo
         for record in run.techniques
         if record.skipped
     )
+    capped = [record for record in ran if record.most_images is not None]
     for member in members:
         (image,) = images.of(member.row).to_pylist()
         found = [(record, rows.of(member.row)) for record, rows in parts]
-        yield _image_page(member, image, found, scales, run.manifest.model, skipped)
+        beyond = tuple(_beyond(record) for record in capped if run.is_beyond(member.row.id, record))
+        yield _image_page(member, image, found, scales, run.manifest.model, skipped, beyond)
 
 
 class _Rows:
@@ -103,6 +105,7 @@ def _image_page(
     scales: Mapping[str, Scale],
     model: ModelRecord,
     skipped: tuple[Problem, ...],
+    beyond: tuple[Problem, ...],
 ) -> ImagePage:
     predictions, targets = (
         tuple(class_view(model, *pair) for pair in zip(image[index], image[score], strict=True))
@@ -143,9 +146,14 @@ def _image_page(
         patterns=patterns,
         skipped=skipped,
         failed=(*_failed(maps), *failed),
+        beyond=beyond,
         previous=member.previous,
         next=member.next,
     )
+
+
+def _beyond(record: TechniqueRecord) -> Problem:
+    return Problem(record.name, record.key, record.title, first_images(record.most_images or 0))
 
 
 def _failed(maps: Mapping[str, Sequence[MapView]]) -> tuple[Problem, ...]:

@@ -100,7 +100,8 @@ def _lens(page: ImagePage) -> str:
 
 def _troubles(page: ImagePage) -> tuple[str, ...]:
     failed = (f"{problem.title} ({problem.key}) failed: {problem.reason}" for problem in page.failed)
-    return (*filter(None, (page.unexplained,)), *failed)
+    beyond = (f"{problem.title} ({problem.key}) was {problem.reason}." for problem in page.beyond)
+    return (*filter(None, (page.unexplained,)), *failed, *beyond)
 
 
 def _lines(page: ImagePage) -> tuple[PredictionLine, ...]:

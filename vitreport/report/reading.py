@@ -19,7 +19,7 @@ from vitreport.report.pages import (
     Slices,
     TechniquePage,
 )
-from vitreport.report.wording import count, file_name, percent, plain, setting, short_class
+from vitreport.report.wording import count, file_name, percent, plain, setting, short_class, tier_text
 from vitreport.settings import format_parameter
 from vitreport.store import Manifest, ModelRecord, Run, TechniqueRecord
 
@@ -106,7 +106,7 @@ def _technique_page(
         name=first.name,
         title=first.title,
         family=first.family,
-        tier=first.tier,
+        tier=tier_text(first),
         kind=first.kind,
         class_specific=first.class_specific,
         signed=first.signed,
@@ -141,7 +141,10 @@ def _technique_page(
 
 
 def _technique_facts(record: TechniqueRecord) -> tuple[Fact, ...]:
-    facts = [Fact("Name", record.name), Fact("Family", record.family), Fact("Tier", record.tier)]
+    facts = [Fact("Name", record.name), Fact("Family", record.family)]
+    facts.append(
+        Fact("Tier", "none: it runs where it is asked for by name" if record.opt_in else record.tier)
+    )
     if record.class_specific:
         facts.append(Fact("Depends on the class", "yes: every explained class has its own result"))
     else:

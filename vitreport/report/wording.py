@@ -43,6 +43,17 @@ def count(amount: int, noun: str, plural: str | None = None) -> str:
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
 
 
+def first_images(most: int) -> str:
+    """``asked for the first 4 images of the run only, in the order of their identities``."""
+    which = "the first image" if most == 1 else f"the first {most:,} images"
+    return f"asked for {which} of the run only, in the order of their identities"
+
+
+def tier_text(record: TechniqueRecord) -> str:
+    """``core tier``, or ``opt-in`` where no tier runs it."""
+    return "opt-in" if record.opt_in else f"{record.tier} tier"
+
+
 def file_size(size: int) -> str:
     """``812 B``, ``14.2 kB``, ``3.1 MB``."""
     if size < 1000:

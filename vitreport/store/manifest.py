@@ -38,6 +38,8 @@ class TechniqueRecord:
         differs: where it departs from its source, or None.
         licence_note: a notice that goes with its use, or None.
         cost: passes through the model, in words.
+        opt_in: whether no tier runs it.
+        most_images: how many images of the run it explains at most, the first by identity; None: all.
         skipped: why this model cannot have it, or None.
     """
 
@@ -60,6 +62,8 @@ class TechniqueRecord:
     differs: str | None = None
     licence_note: str | None = None
     cost: str = ""
+    opt_in: bool = False
+    most_images: int | None = None
     skipped: str | None = None
 
     @property

@@ -89,6 +89,11 @@ class Run:
         """What an observation technique wrote about a shard."""
         return self.folder.read_table(paths.technique_part(technique, shard))
 
+    def is_beyond(self, image_id: str, technique: TechniqueRecord) -> bool:
+        """Whether a technique that explains the first so many images of a run leaves this one out."""
+        most = technique.most_images
+        return most is not None and self._places.get(image_id, most) >= most
+
     def map(self, image_id: str, technique: str, target: int | None = None) -> FloatArray:
         """Reads one map.
 
@@ -102,7 +107,8 @@ class Run:
             Raw float32 ``(rows, cols)``.
 
         Raises:
-            StoreError: there is no such image, technique or target, or the technique failed on it.
+            StoreError: there is no such image, technique or target, the technique failed on it, or it was
+                asked for fewer images.
         """
         record = self.technique(technique)
         if record.kind != "map":
@@ -111,6 +117,10 @@ class Run:
             raise StoreError(f"'{record.key}' was skipped on this model: {record.skipped}")
         part = self.folder.read_table(paths.technique_part(record, self._shard_of(image_id)))
         rows: list[dict[str, Any]] = part.filter(pc.field("id") == image_id).to_pylist()
+        if not rows and self.is_beyond(image_id, record):
+            asked = "image" if record.most_images == 1 else f"{record.most_images} images"
+            reason = f"'{record.key}' was asked for the first {asked} of the run only"
+            raise StoreError(f"image '{image_id}' has no map: {reason}")
         if not rows:
             raise StoreError(f"image '{image_id}' has no map: it is quarantined or has no target")
         if record.class_specific and target is not None:
@@ -132,6 +142,10 @@ class Run:
                 "Run.images lists them"
             )
         return shard
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {ref.id: place for place, ref in enumerate(self.catalogue)}
 
     @cached_property
     def _shards_by_id(self) -> dict[str, int]:

@@ -85,6 +85,7 @@ class Explainable(ABC):
         title: for people.
         family: ``attention``, ``gradient``, ``relevance``, ``perturbation``, ``activation``, ``control``.
         tier: the smallest tier that runs it.
+        opt_in: whether no tier runs it: it is slow, and must be asked for by name.
         needs: what it reads from the trace.
         own_needs: what it reads from passes of its own.
         backward: whose gradient the trace has.
@@ -104,6 +105,7 @@ class Explainable(ABC):
     title: ClassVar[str]
     family: ClassVar[str]
     tier: ClassVar[Tier] = "core"
+    opt_in: ClassVar[bool] = False
     needs: ClassVar[Need]
     own_needs: ClassVar[Need] = Need.NOTHING
     backward: ClassVar[Backward] = Backward.PLAIN
@@ -168,7 +170,7 @@ class Explainable(ABC):
 
     def describe(self) -> dict[str, Any]:
         """Plain values: all that a manifest or a listing says of this setting."""
-        texts = ("name", "title", "family", "tier", "class_specific", "signed", "source", "shows")
+        texts = ("name", "title", "family", "tier", "opt_in", "class_specific", "signed", "source", "shows")
         return {
             **{name: getattr(self, name) for name in texts},
             "does_not_show": self.does_not_show,
@@ -182,6 +184,7 @@ class Explainable(ABC):
             "parameter_help": self.parameter_help(),
             "kind": "observation" if isinstance(self, Observation) else "map",
             "columns": dict(self.columns) if isinstance(self, Observation) else {},
+            "most_images": self.most_images,
         }
 
     def supports(self, model: VisionModel) -> str | None:
@@ -281,7 +284,7 @@ def _tier(spec: TechniqueSpec) -> Iterator[Explainable]:
         raise SettingsError(f"'{spec}': a tier takes no parameters; name the technique")
     reach = TIERS.index(cast(Tier, spec.name))
     for cls in TECHNIQUES.values():
-        if TIERS.index(cls.tier) <= reach:
+        if TIERS.index(cls.tier) <= reach and not cls.opt_in:
             for setting in cls.tier_settings:
                 yield cls(**setting)
 

@@ -23,11 +23,15 @@ class Libra(Technique):
 
     def supports(self, model: VisionModel) -> str | None:
         """See `Explainable.supports`; a Libra gradient must split the logit without a rest."""
-        lacking = [reason for need, reason in model.lacks.items() if need & Need.BIASES]
-        reason = super().supports(model) or next(iter(lacking), None)
-        if reason is None and model.libra_gap > LARGEST_GAP:
-            reason = (
-                "a part of this model has a gate that Libra gradients do not know: their terms miss the "
-                f"logit by {model.libra_gap:.0%}"
-            )
-        return reason
+        return super().supports(model) or reason_against(model)
+
+
+def reason_against(model: VisionModel) -> str | None:
+    """Why a model has no Libra gradient, or None where it has."""
+    lacking = next((reason for need, reason in model.lacks.items() if need & Need.BIASES), None)
+    if lacking is None and model.libra_gap > LARGEST_GAP:
+        return (
+            "a part of this model has a gate that Libra gradients do not know: their terms miss the "
+            f"logit by {model.libra_gap:.0%}"
+        )
+    return lacking
