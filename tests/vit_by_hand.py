@@ -21,14 +21,20 @@ class Run:
     logits: Tensor
 
 
-def run(module: nn.Module, pixels: Tensor, *, libra: bool = False) -> Run:
-    """Computes one image, ``(3, height, width)``; with `libra`, gates pass no gradient."""
+def run(module: nn.Module, pixels: Tensor, *, libra: bool = False, attn_lrp: bool = False) -> Run:
+    """Computes one image, ``(3, height, width)``.
+
+    With `libra`, gates pass no gradient. With `attn_lrp` attention does, but its products pass half of it.
+    """
     p = {name: value.double() for name, value in module.state_dict().items()}
     heads = module.blocks[0].attn.num_heads  # type: ignore[index,union-attr]
     found = Run(pixels.double().clone().requires_grad_(), [], [], [], [], [], torch.zeros(0))
 
     def held(gate: Tensor) -> Tensor:
-        return gate.detach() if libra else gate
+        return gate.detach() if libra or attn_lrp else gate
+
+    def halved(product: Tensor) -> Tensor:
+        return (product + product.detach()) / 2 if attn_lrp else product
 
     def affine(x: Tensor, name: str, behind: bool = False) -> Tensor:
         out = x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
@@ -56,11 +62,12 @@ def run(module: nn.Module, pixels: Tensor, *, libra: bool = False) -> Run:
             part.unflatten(-1, (heads, -1)).transpose(0, 1)
             for part in affine(normed, f"{at}.attn.qkv").chunk(3, -1)
         )
-        scores = q @ k.mT / q.shape[-1] ** 0.5
-        attention = held(scores.exp() / scores.exp().sum(-1, keepdim=True))
+        scores = halved(q @ k.mT) / q.shape[-1] ** 0.5
+        attention = scores.exp() / scores.exp().sum(-1, keepdim=True)
+        attention = attention.detach() if libra else attention
         found.scores.append(scores)
         found.attention.append(attention)
-        mixed = (attention @ v).transpose(0, 1).flatten(1)
+        mixed = halved(attention @ v).transpose(0, 1).flatten(1)
         x = x + affine(mixed, f"{at}.attn.proj")
         hidden = affine(norm(x, f"{at}.norm2"), f"{at}.mlp.fc1")
         gate = 0.5 * (1 + torch.erf(hidden / 2**0.5))

@@ -95,8 +95,10 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     where = device_name(given.device)
     say(f"{given.model}, batch {given.batch}, {where}, {given.threads} threads, torch {torch.__version__}")
     say(f"plain fused forward: {1000 * statistics.median(plain) / given.batch:.2f} ms an image")
+    milliseconds = 1000 * statistics.median(plain) / given.batch
     for step, values in steps.items():
-        say(f"  {step:20} {statistics.median(values):5.2f}x")
+        share = statistics.median(values)
+        say(f"  {step:24} {share:7.2f}x {share * milliseconds:9.2f} ms an image")
     total = statistics.median(ratios)
     say(f"all of it: {total:.2f}x a plain forward (median of {given.rounds} pairs, least {min(ratios):.2f}x)")
     return total

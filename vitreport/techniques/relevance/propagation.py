@@ -140,25 +140,15 @@ class _Pass:
     def run(self) -> Relevance:
         """Carries relevance from the logits to the pixels, and the readout's rows along with it."""
         trace = self._trace
-        weighted, plain = trace.readout, trace.readout
-        rows_weighted: list[Tensor] = []
-        rows_plain: list[Tensor] = []
-        last = torch.zeros(0)
+        walk = Walk(trace.readout)
         found = self._of_tokens()
         for number in reversed(range(len(self._anatomy.blocks))):
             found, of_attention = self._through_block(number, found)
-            influence = (of_attention * trace.attention_gradient[number]).clamp_(min=0).mean(1)
-            of_attention = of_attention.clamp_(min=0).mean(1)
-            if not rows_plain:
-                last = readout_row(trace.readout, of_attention)
-            weighted = weighted + readout_row(weighted, influence)
-            plain = plain + readout_row(plain, of_attention)
-            rows_weighted.append(weighted.float())
-            rows_plain.append(plain.float())
+            walk.through(of_attention, trace.attention_gradient[number])
         return Relevance(
-            weighted=torch.stack(rows_weighted[::-1]),
-            plain=torch.stack(rows_plain[::-1]),
-            last=last.float(),
+            weighted=torch.stack(walk.weighted[::-1]).float(),
+            plain=torch.stack(walk.plain[::-1]).float(),
+            last=(walk.plain[0] - trace.readout).float(),
             pixels=self._of_pixels(found).float(),
         )
 
@@ -259,6 +249,32 @@ class _Pass:
         projection = module.patch_embed.proj
         height, width = self._trace.pixels.shape[-2:]
         return patch_projection(projection, self._given[projection], pictures)[:, :height, :width]
+
+
+class Walk:
+    """The readout's rows, carried from the last block to the first.
+
+    Attributes:
+        weighted: after each block, in the order in which they are passed, ``(batch, tokens)``: with gradient
+            times relevance, clipped at zero, mean over heads.
+        plain: with the relevance alone.
+    """
+
+    def __init__(self, readout: Tensor) -> None:
+        self._readout = readout
+        self.weighted: list[Tensor] = []
+        self.plain: list[Tensor] = []
+
+    def through(self, of_attention: Tensor, gradient: Tensor) -> None:
+        """Multiplies by the identity plus a block's matrix.
+
+        Args:
+            of_attention: relevance of the block's attention, ``(batch, heads, tokens, tokens)``.
+            gradient: of the target's logit for it, likewise.
+        """
+        for rows, matrix in ((self.weighted, of_attention * gradient), (self.plain, of_attention)):
+            row = rows[-1] if rows else self._readout
+            rows.append(row + readout_row(row, matrix.clamp(min=0).mean(1)))
 
 
 def _by_head(values: Tensor, heads: int) -> Tensor:
