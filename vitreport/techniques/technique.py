@@ -7,7 +7,6 @@ else to look at (pictures of channels, an atlas of heads) as rows of named value
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,13 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 import numpy as np
 from torch import Tensor
 
-from vitreport.errors import SettingsError, did_you_mean
+from vitreport.configurable import Configurable
+from vitreport.draws import generator
+from vitreport.errors import SettingsError
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import GRADIENTS, Backward, Need, Trace
 from vitreport.registry import Registry
-from vitreport.settings import Parameter, TechniqueSpec, digest
+from vitreport.settings import Parameter, TechniqueSpec
 
 Value = TypeVar("Value")
 Tier = Literal["core", "standard", "all"]
@@ -65,8 +66,7 @@ class Context:
 
     def generator(self, image_id: str, draw: str) -> np.random.Generator:
         """A generator of random numbers that depends on the run's seed, the image and a name alone."""
-        seed = hashlib.sha256(f"{self.seed} {image_id} {draw}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(seed[:8], "little"))
+        return generator(self.seed, image_id, draw)
 
     def each(self) -> Iterator[Context]:
         """The images one by one, each as a batch of its own; without the trace's graph."""
@@ -77,11 +77,10 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Explainable(ABC):
+class Explainable(Configurable, ABC):
     """What techniques and observations share.
 
     Attributes:
-        name: registry name.
         title: for people.
         family: ``attention``, ``gradient``, ``relevance``, ``perturbation``, ``activation``, ``control``.
         tier: the smallest tier that runs it.
@@ -97,11 +96,9 @@ class Explainable(ABC):
         differs: where it departs from its source, or None.
         licence_note: a notice that goes with its use, or None.
         cost: passes through the model, in words; empty for what its needs say.
-        version: raised when its numbers change, so that stored results of the older kind are not reused.
         tier_settings: the settings of its parameters that a tier runs.
     """
 
-    name: ClassVar[str]
     title: ClassVar[str]
     family: ClassVar[str]
     tier: ClassVar[Tier] = "core"
@@ -117,56 +114,7 @@ class Explainable(ABC):
     differs: ClassVar[str | None] = None
     licence_note: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            given = getattr(self, field.name)
-            check = cast(ParameterCheck, field.metadata["check"])
-            object.__setattr__(self, field.name, check.clean(f"{self.name}: {field.name}", given))
-
-    @classmethod
-    def from_spec(cls, spec: TechniqueSpec) -> Self:
-        """Builds the technique with the parameters of `spec`.
-
-        Raises:
-            SettingsError: a parameter that it does not have, or a value that it cannot take.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name, _ in spec.parameters:
-            if name not in known:
-                allowed = ", ".join(known) if known else "none"
-                hint = did_you_mean(name, known)
-                raise SettingsError(f"{cls.name} has no parameter '{name}'{hint or ';'} it takes: {allowed}")
-        return cls(**dict(spec.parameters))
-
-    @classmethod
-    def defaults(cls) -> dict[str, Parameter]:
-        """Every parameter with its default."""
-        return {field.name: cast(Parameter, field.default) for field in dataclasses.fields(cls)}
-
-    @classmethod
-    def parameter_help(cls) -> dict[str, str]:
-        """What every parameter does."""
-        return {field.name: str(field.metadata["check"]) for field in dataclasses.fields(cls)}
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        """Every parameter with its value."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    @property
-    def key(self) -> str:
-        """Name and the parameters that differ from their defaults: ``attention_rollout:fusion=max``."""
-        defaults = self.defaults()
-        changed = {name: value for name, value in self.parameters.items() if value != defaults[name]}
-        return str(TechniqueSpec(self.name, tuple(sorted(changed.items()))))
-
-    @property
-    def digest(self) -> str:
-        """8 hex digits of name, version and all parameters."""
-        return digest([self.name, self.version, self.parameters], 8)
 
     def describe(self) -> dict[str, Any]:
         """Plain values: all that a manifest or a listing says of this setting."""
@@ -287,67 +235,3 @@ def _tier(spec: TechniqueSpec) -> Iterator[Explainable]:
         if TIERS.index(cls.tier) <= reach and not cls.opt_in:
             for setting in cls.tier_settings:
                 yield cls(**setting)
-
-
-@dataclass(frozen=True)
-class ParameterCheck:
-    """What a parameter may be.
-
-    Attributes:
-        help: what it does.
-        choices: allowed words, or empty.
-        low: smallest number.
-        high: largest number, exclusive where `open` is set.
-        whole: whether the number is an integer.
-    """
-
-    help: str
-    choices: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
-    open: bool = False
-    whole: bool = False
-
-    def clean(self, where: str, value: Parameter) -> Parameter:
-        """Returns the value as stored.
-
-        Raises:
-            SettingsError: it is not allowed.
-        """
-        if self.choices:
-            if value not in self.choices:
-                hint = did_you_mean(str(value), self.choices)
-                raise SettingsError(f"{where} is '{value}'{hint or ';'} allowed: {', '.join(self.choices)}")
-            return value
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, str | bool) or (self.whole and not whole):
-            kind = "whole number" if self.whole else "number"
-            raise SettingsError(f"{where} is '{value}'; it must be a {kind} {self._range()}")
-        low = value != value or (self.low is not None and value < self.low)  # what is no number is too low
-        above = self.high is not None and (value >= self.high if self.open else value > self.high)
-        if low or above:
-            raise SettingsError(f"{where} is {value}; it must lie {self._range()}")
-        return int(value) if self.whole else float(value)
-
-    def _range(self) -> str:
-        return f"in [{self.low:g}, {self.high:g}{')' if self.open else ']'}"
-
-    def __str__(self) -> str:
-        return f"{self.help} ({' | '.join(self.choices) if self.choices else self._range()})"
-
-
-def choice(default: str, choices: tuple[str, ...], help: str) -> Any:
-    """A parameter that is one of a few words."""
-    return dataclasses.field(default=default, metadata={"check": ParameterCheck(help, choices)})
-
-
-def number(default: float, low: float, high: float, help: str, *, open: bool = False) -> Any:
-    """A parameter that is a number in [low, high], or in [low, high) where `open`."""
-    check = ParameterCheck(help, low=low, high=high, open=open)
-    return dataclasses.field(default=float(default), metadata={"check": check})
-
-
-def count(default: int, low: int, high: int, help: str) -> Any:
-    """A parameter that is an integer in [low, high]."""
-    check = ParameterCheck(help, low=low, high=high, whole=True)
-    return dataclasses.field(default=default, metadata={"check": check})

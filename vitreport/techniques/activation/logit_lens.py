@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from vitreport.configurable import count
 from vitreport.model.anatomy import head_logits
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Observation, count, register
+from vitreport.techniques.technique import Context, Observation, register
 
 
 @register

@@ -13,8 +13,9 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor
 
+from vitreport.configurable import count
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, Tier, count, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 FloatMatrix = NDArray[np.float64]
 Capacities = NDArray[np.int32]

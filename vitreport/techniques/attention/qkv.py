@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vitreport.configurable import count
 from vitreport.model.trace import Need
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
 from vitreport.techniques.order import sort_rows
-from vitreport.techniques.technique import Context, Observation, count, register
+from vitreport.techniques.technique import Context, Observation, register
 
 OBJECT_SHARE = 0.2
 FEWEST_PATCHES = 4

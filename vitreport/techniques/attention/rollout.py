@@ -11,10 +11,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from vitreport.configurable import choice, number
 from vitreport.model.trace import Need, Trace
 from vitreport.settings import Parameter
 from vitreport.techniques.order import smallest
-from vitreport.techniques.technique import Context, Technique, choice, number, register
+from vitreport.techniques.technique import Context, Technique, register
 
 FUSIONS = ("mean", "max", "min")
 STUDY_SWEEP: tuple[Mapping[str, Parameter], ...] = tuple(

@@ -9,8 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vitreport.configurable import number
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, number, register
+from vitreport.techniques.technique import Context, Technique, register
 
 
 @register

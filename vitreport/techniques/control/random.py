@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitreport.configurable import count
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, count, register
+from vitreport.techniques.technique import Context, Technique, register
 
 
 @register

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vitreport.configurable import choice
 from vitreport.model.trace import Need, Trace
 from vitreport.techniques.attention.rollout import FUSIONS, Rollout, fuse
-from vitreport.techniques.technique import choice, register
+from vitreport.techniques.technique import register
 
 
 @register

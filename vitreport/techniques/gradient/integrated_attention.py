@@ -10,9 +10,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from vitreport.configurable import count
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Forward, Need
-from vitreport.techniques.technique import Context, Technique, Tier, count, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 _WEIGHED = (
     "Heads that read several tokens keep a row for each, multiplied and then weighted by its share; the "

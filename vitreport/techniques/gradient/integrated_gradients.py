@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitreport.configurable import count
 from vitreport.masking import every_variant
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, Tier, count, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 GRADIENT_PASSES = 3
 """Plain forward passes that a forward pass with its gradient costs."""

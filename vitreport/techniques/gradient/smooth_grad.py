@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitreport.configurable import count, number
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
 from vitreport.techniques.gradient.integrated_gradients import GRADIENT_PASSES, sum_of_gradients
-from vitreport.techniques.technique import Context, Technique, Tier, count, number, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 
 @register

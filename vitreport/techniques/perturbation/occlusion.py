@@ -11,11 +11,12 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from vitreport.configurable import count, number
 from vitreport.errors import SettingsError
 from vitreport.masking import blurred, hide, score_variants, token_drop, why_no_token_drop
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, Tier, count, number, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 Run = Callable[[Tensor, Tensor], Tensor]
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vitreport.configurable import count, number
 from vitreport.masking import every_variant, score_variants
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, Tier, count, number, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 from torch import Tensor, nn
 
+from vitreport.configurable import number
 from vitreport.masking import every_variant, score_variants
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
-from vitreport.techniques.technique import Context, Technique, Tier, number, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 _USUAL_MASKS = 64
 

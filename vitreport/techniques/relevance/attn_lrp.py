@@ -10,13 +10,14 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from vitreport.configurable import number
 from vitreport.model.anatomy import Anatomy
 from vitreport.model.libra import libra
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need, unfused
 from vitreport.techniques.gradient.libra import reason_against
 from vitreport.techniques.relevance.gamma import gamma_rule
-from vitreport.techniques.technique import Context, Technique, Tier, number, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 
 @dataclass(frozen=True)

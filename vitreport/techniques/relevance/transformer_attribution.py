@@ -9,11 +9,12 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from vitreport.configurable import count
 from vitreport.errors import TechniqueError
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
 from vitreport.techniques.relevance.propagation import NEEDS, Relevance, reason_against, relevance
-from vitreport.techniques.technique import Context, Technique, Tier, count, register
+from vitreport.techniques.technique import Context, Technique, Tier, register
 
 PAPER = "Chefer et al., Transformer Interpretability Beyond Attention Visualization, 2021, arXiv:2012.09838"
 IN_FLOAT64 = (

@@ -1,0 +1,94 @@
+"""What a metric is: a frozen dataclass whose fields are its parameters and whose method scores maps.
+
+A metric scores the maps that all techniques made of a batch together, so that its passes through the model
+are few and large.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from torch import Tensor
+
+from vitreport.configurable import Configurable
+from vitreport.model.load import VisionModel
+from vitreport.registry import Registry
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch whose maps are scored, for one target an image.
+
+    Attributes:
+        model: the model.
+        pixels: what it is given, normalised, ``(batch, 3, height, width)``.
+        targets: explained classes, ``(batch,)``.
+        image_ids: of the batch; random draws are seeded by them.
+        seed: of the run.
+        chunk: whole pictures that a pass may have at a time.
+    """
+
+    model: VisionModel
+    pixels: Tensor
+    targets: Tensor
+    image_ids: tuple[str, ...]
+    seed: int
+    chunk: int = 32
+
+
+Row = dict[str, Any]
+"""The ``value`` of one image, None where it is undefined, and the metric's further columns."""
+
+
+@dataclass(frozen=True)
+class Metric(Configurable, ABC):
+    """Scores maps, ``(rows, cols)`` on the patch grid.
+
+    Attributes:
+        title: for people.
+        source: authors, year, arXiv id, equation.
+        measures: what a reader may conclude.
+        does_not_measure: what a reader may not.
+        higher_is_better: whether a larger value speaks for a technique.
+        columns: name to Arrow type of what a row has beside its value.
+    """
+
+    title: ClassVar[str]
+    source: ClassVar[str]
+    measures: ClassVar[str]
+    does_not_measure: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    columns: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
+        """Scores every technique's maps of a batch.
+
+        Args:
+            case: the batch.
+            maps: by technique key, ``(batch, rows, cols)``; NaN where there is no map.
+
+        Returns:
+            By technique key a row an image.
+        """
+
+    @abstractmethod
+    def passes(self, model: VisionModel) -> float:
+        """Roughly what it costs: a technique and image, in plain forward passes."""
+
+    def supports(self, model: VisionModel) -> str | None:
+        """Returns why `model` cannot be scored by this, or None where it can."""
+        return None
+
+
+METRICS: Registry[type[Metric]] = Registry("metric")
+Kind = TypeVar("Kind", bound=Metric)
+
+
+def register(cls: type[Kind]) -> type[Kind]:
+    """Class decorator: makes a metric known under its name."""
+    METRICS.add(cls.name, cls)
+    return cls
