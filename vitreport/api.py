@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vitreport.engines import EXPLAIN, Engine, LocalEngine, Resources
 from vitreport.settings import RunSettings
@@ -14,6 +15,9 @@ from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
 from vitreport.store.closing import check_same_run, close
 from vitreport.store.schema import catalogue_table
+
+if TYPE_CHECKING:
+    from vitreport.scorer import Scorer
 
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
 
@@ -49,6 +53,7 @@ def explain(
     """
     from vitreport.explainer import Explainer
     from vitreport.plan import make_plan
+    from vitreport.scorer import Scorer
 
     began = time.perf_counter()
     folder = RunFolder(Path(output))
@@ -57,14 +62,17 @@ def explain(
     if before is not None:  # what the run was asked for earlier belongs to it
         batch_size = before.bound["batch size"]
         techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
-        settings = dataclasses.replace(settings, techniques=tuple(techniques))
+        metrics = dict.fromkeys([*before.settings.get("metrics", ()), *settings.metrics])
+        settings = dataclasses.replace(
+            settings, techniques=tuple(techniques), metrics=tuple(metrics) or ("none",)
+        )
     plan = make_plan(settings, batch_size, _stage(progress, "hash"))
     manifest = plan.manifest()
     if before is not None:
         check_same_run(folder, before, manifest)
     explainer = Explainer(folder, plan)
     work = [shard for shard in plan.shards if not explainer.is_done(shard)]
-    if before is not None and before.complete and not work and before.techniques == manifest.techniques:
+    if before is not None and before.complete and not work and before.asked == manifest.asked:
         return open_run(output)
     folder.commit_manifest(manifest)
     folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
@@ -76,11 +84,14 @@ def explain(
         if progress:
             progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
     explained = time.perf_counter()
+    _score(Scorer(folder, plan), engine or LocalEngine(), progress)
+    scored = time.perf_counter()
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
     seconds = {
         "prepare": ready - began,
         "explain": explained - ready,
-        "digest": time.perf_counter() - explained,
+        "score": scored - explained,
+        "digest": time.perf_counter() - scored,
     }
     _write_timings(folder, totals[EXPLAIN], seconds)
     return open_run(output)
@@ -112,6 +123,16 @@ def build_report(
 
     build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
     return Path(run) / "report" / "index.html"
+
+
+def _score(scorer: Scorer, engine: Engine, progress: Progress | None) -> None:
+    """The second stage: scores the maps of the images that are drawn for it."""
+    work = [shard for shard in scorer.plan.shards if scorer.pending(shard)] if scorer.plan.metrics else []
+    total, done = sum(len(scorer.chosen[shard]) for shard in work), 0.0
+    for receipt in engine.map(scorer, work, Resources()):
+        done += receipt.done
+        if progress:
+            progress(receipt.stage, round(done, 6), total)
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

@@ -28,6 +28,7 @@ FAILED, USAGE, NOTHING, INTERRUPTED = 1, 2, 3, 130
 _STAGES = {
     "hash": "reading the image list",
     "explain": "explaining",
+    "score": "scoring",
     "digest": "closing the store",
     "pages": "drawing pages",
     "pdf": "writing the PDF",
@@ -93,6 +94,18 @@ def _explain_options(command: Command) -> Command:
             help="How the model's outputs are to be read.  [default: auto]",
         ),
         _technique_option,
+        click.option(
+            "--metric",
+            "metrics",
+            multiple=True,
+            metavar="SPEC",
+            help="Score the maps: none, core, all, or NAME[:key=value,…]; repeatable.  [default: none]",
+        ),
+        click.option(
+            "--score-images",
+            metavar="auto|all|N",
+            help="Score N images, drawn by chance.  [default: 16 on the CPU, 64 on a GPU]",
+        ),
         click.option(
             "--target",
             "targets",
@@ -238,6 +251,29 @@ def _techniques_for(model: str, known: Sequence[Explainable], as_json: bool) -> 
     for reason in dict.fromkeys(filter(None, reasons.values())):
         others = [name for name, given in reasons.items() if given == reason]
         click.echo(click.wrap_text(f"not {', '.join(others)}: {reason}", 100, "", "    "))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="All that is known of each, as JSON.")
+def metrics(as_json: bool) -> None:
+    """List the metrics: what each measures, and what it does not."""
+    from vitreport.faithfulness.metric import METRICS
+
+    known = [cls() for cls in METRICS.values()]
+    if as_json:
+        click.echo(json.dumps([metric.describe() for metric in known], indent=1, ensure_ascii=False))
+        return
+    for metric in known:
+        click.echo(click.style(metric.name, bold=True) + f"  {metric.title} · {metric.tier}")
+        about = {
+            "measures": metric.measures,
+            "does not measure": metric.does_not_measure,
+            "source": metric.source,
+            **{f"{name}=": text for name, text in metric.parameter_help().items()},
+        }
+        for title, text in about.items():
+            click.echo(click.wrap_text(f"{title}: {text}", 100, "    ", "      "))
+        click.echo()
 
 
 @main.command()

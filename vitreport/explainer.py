@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from vitreport.batches import Prepared, prepared_batches
 from vitreport.engines import EXPLAIN, Receipt
-from vitreport.errors import ImageError, SettingsError
-from vitreport.explanation import Explanation, ImageRef, Prediction, View
+from vitreport.errors import SettingsError
+from vitreport.explanation import Explanation, Prediction
 from vitreport.findings import Findings, alike, columns
-from vitreport.images.decode import decode
 from vitreport.model.head import Head
 from vitreport.model.trace import Backward, Forward, Tracer
 from vitreport.plan import Plan
@@ -26,17 +24,6 @@ from vitreport.techniques.technique import Context, Explainable, needs_of
 TOP_K = 5
 _SHARED_PASSES = 3
 """The traced forward and gradient of a target, roughly, in plain forward passes."""
-_DECODERS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One image, ready for the model, or the reason why it is not."""
-
-    ref: ImageRef
-    pixels: Tensor | None = None
-    view: View | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Explainer:
             return
         pending = self.pending(shard)
         findings = Findings(self.plan.model.layout.grid)
-        for batch in self._batches(refs):
+        for batch in prepared_batches(self.plan, refs):
             try:
                 yield from self._explain(batch, [technique for _, technique in pending], findings)
             except torch.OutOfMemoryError as error:
@@ -95,23 +82,6 @@ class Explainer:
             self.folder.write_table(technique_part(record, shard), findings.table(record))
         if not self.folder.has(images_part(shard)):
             self.folder.write_table(images_part(shard), images_table(findings.explanations))
-
-    def _batches(self, refs: Sequence[ImageRef]) -> Iterator[list[Prepared]]:
-        """Decodes one batch ahead of the model, in threads, in order."""
-        groups = [refs[at : at + self.plan.batch_size] for at in range(0, len(refs), self.plan.batch_size)]
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            following = [pool.submit(self._prepare, ref) for ref in groups[0]]
-            for group in [*groups[1:], []]:
-                batch = [future.result() for future in following]
-                following = [pool.submit(self._prepare, ref) for ref in group]
-                yield batch
-
-    def _prepare(self, ref: ImageRef) -> Prepared:
-        try:
-            pixels, view = self.plan.model.preparation(decode(self.plan.catalogue.paths[ref.id]))
-        except ImageError as error:
-            return Prepared(ref, reason=str(error))
-        return Prepared(ref, pixels, view)
 
     def _explain(
         self, batch: Sequence[Prepared], techniques: Sequence[Explainable], findings: Findings

@@ -12,6 +12,8 @@ from typing import Any
 
 from vitreport.errors import SettingsError
 from vitreport.explanation import ClassNames, ImageRef
+from vitreport.faithfulness.metric import Metric
+from vitreport.faithfulness.metric import select as select_metrics
 from vitreport.images import Catalogue, build_catalogue
 from vitreport.images.file import printable
 from vitreport.model.embedded import embedded_card
@@ -20,8 +22,12 @@ from vitreport.model.load import VisionModel, load_model
 from vitreport.model.memory import automatic_batch_size
 from vitreport.model.targets import Targets
 from vitreport.settings import RunSettings, digest
-from vitreport.store import DataRecord, Manifest, ModelRecord, TechniqueRecord
+from vitreport.store import DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
 from vitreport.techniques.technique import Explainable, select
+
+CONTROLS = (*(f"random:draw={draw}" for draw in range(5)), "centre", "edges")
+"""What every score is read against: five random maps, the middle of the picture, and its edges."""
+SCORED_ON_CPU, SCORED_ON_GPU = 16, 64
 
 __all__ = ["Plan", "make_plan", "read_card"]
 
@@ -35,6 +41,9 @@ class Plan:
         model: what is explained.
         record: what the run says of the model.
         techniques: with what, each with its record.
+        metrics: by what their maps are scored, each with its record.
+        score_images: how many images are scored; None: all.
+        controls: what is scored beside the techniques, each with its record.
         targets: for which classes.
         catalogue: on which images.
         batch_size: images at a time.
@@ -45,6 +54,9 @@ class Plan:
     model: VisionModel
     record: ModelRecord
     techniques: Sequence[tuple[TechniqueRecord, Explainable]]
+    metrics: Sequence[tuple[MetricRecord, Metric]]
+    score_images: int | None
+    controls: Sequence[tuple[TechniqueRecord, Explainable]]
     targets: Targets
     catalogue: Catalogue
     batch_size: int
@@ -92,6 +104,8 @@ class Plan:
                 notices=self.catalogue.notices,
             ),
             techniques=tuple(record for record, _ in self.techniques),
+            metrics=tuple(record for record, _ in self.metrics),
+            controls=tuple(record for record, _ in self.controls),
             environment=environment(self.device),
         )
 
@@ -113,6 +127,7 @@ def make_plan(
         UnsupportedModelError: the model's attention cannot be read.
     """
     techniques = select(settings.techniques)
+    metrics = select_metrics(settings.metrics)
     card = read_card(_path(settings.model_card) or embedded_card(settings.model))
     device = choose_device(settings.device)
     model = load_model(
@@ -134,14 +149,15 @@ def make_plan(
         )
     if settings.batch_size != "auto":
         batch_size = settings.batch_size
+    score_images = _score_images(settings, device)
     return Plan(
         settings=settings,
         model=model,
         record=record,
-        techniques=[
-            (TechniqueRecord(**technique.describe(), skipped=technique.supports(model)), technique)
-            for technique in techniques
-        ],
+        techniques=_with_records(techniques, model),
+        metrics=[(_metric_record(metric, model, score_images), metric) for metric in metrics],
+        score_images=score_images,
+        controls=_with_records(_further_controls(techniques), model) if metrics else (),
         targets=targets,
         catalogue=catalogue,
         batch_size=batch_size or automatic_batch_size(model),
@@ -172,6 +188,38 @@ def read_card(path: Path | None) -> dict[str, Any]:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
+
+
+def _with_records(
+    techniques: Sequence[Explainable], model: VisionModel
+) -> list[tuple[TechniqueRecord, Explainable]]:
+    return [
+        (TechniqueRecord(**technique.describe(), skipped=technique.supports(model)), technique)
+        for technique in techniques
+    ]
+
+
+def _further_controls(techniques: Sequence[Explainable]) -> list[Explainable]:
+    """The controls against which scores are read and that are not among the techniques."""
+    present = {technique.key for technique in techniques}
+    return [control for control in select(CONTROLS) if control.key not in present]
+
+
+def _score_images(settings: RunSettings, device: str) -> int | None:
+    if settings.score_images == "all":
+        return None
+    if settings.score_images == "auto":
+        return SCORED_ON_CPU if device == "cpu" else SCORED_ON_GPU
+    return int(settings.score_images)
+
+
+def _metric_record(metric: Metric, model: VisionModel, images: int | None) -> MetricRecord:
+    return MetricRecord(
+        **metric.describe(),
+        digest=digest([metric.name, metric.version, metric.parameters, images], 8),
+        images=images,
+        skipped=metric.supports(model),
+    )
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

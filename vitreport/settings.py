@@ -98,6 +98,9 @@ class RunSettings:
         head: how the model's outputs are to be read; ``auto`` takes one output for a sigmoid and several
             for a softmax.
         techniques: specs and tiers.
+        metrics: by which maps are scored: ``none``, ``core``, ``all``, names with parameters.
+        score_images: how many images are scored, drawn by chance: a number, ``all``, or ``auto``: 16 on the
+            CPU and 64 on a GPU.
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
         batch_size: images in a batch; ``auto`` fits the device.
         device: ``auto`` takes CUDA where there is one.
@@ -113,6 +116,8 @@ class RunSettings:
     image_size: tuple[int, int] | None = None
     head: HeadKind = "auto"
     techniques: tuple[str, ...] = ("core",)
+    metrics: tuple[str, ...] = ("none",)
+    score_images: int | Literal["auto", "all"] = "auto"
     targets: tuple[str, ...] = ("predicted",)
     batch_size: int | Literal["auto"] = "auto"
     device: Device = "auto"
@@ -120,7 +125,7 @@ class RunSettings:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("images", "techniques", "targets"):
+        for name in ("images", "techniques", "metrics", "targets"):
             object.__setattr__(self, name, _words(getattr(self, name)))
         for name in ("model", "checkpoint", "labels", "model_card"):
             object.__setattr__(self, name, _text(name, getattr(self, name)))
@@ -136,6 +141,10 @@ class RunSettings:
             raise SettingsError("no target given; 'predicted' explains what the model says")
         if self.batch_size != "auto" and self.batch_size < 1:
             raise SettingsError(f"batch size is {self.batch_size}; it must be 'auto' or at least 1")
+        if self.score_images not in ("auto", "all") and int(self.score_images) < 1:
+            raise SettingsError(
+                f"score images is {self.score_images}; it must be 'auto', 'all' or at least 1"
+            )
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f"limit is {self.limit}; it must be at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
@@ -164,7 +173,9 @@ class RunSettings:
                 ready[name] = value
             elif name == "image_size":
                 ready[name] = parse_image_size(value)
-            elif name in ("batch_size", "seed", "limit"):
+            elif name == "score_images" and value in ("auto", "all"):
+                ready[name] = value
+            elif name in ("batch_size", "seed", "limit", "score_images"):
                 ready[name] = _integer(name, value)
             else:
                 ready[name] = value
@@ -191,8 +202,8 @@ class RunSettings:
                 or (name != "model" and getattr(self, name) == defaults[name])
             ):
                 continue
-            if name == "techniques":
-                words += [word for technique in value for word in ("--technique", technique)]
+            if name in ("techniques", "metrics"):
+                words += [word for spec in value for word in (f"--{name.removesuffix('s')}", spec)]
             elif name == "targets":
                 words += ["--target", ",".join(value)]
             else:

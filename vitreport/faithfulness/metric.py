@@ -7,15 +7,16 @@ are few and large.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
 from vitreport.configurable import Configurable
 from vitreport.model.load import VisionModel
 from vitreport.registry import Registry
+from vitreport.settings import Parameter, TechniqueSpec
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Metric(Configurable, ABC):
         does_not_measure: what a reader may not.
         higher_is_better: whether a larger value speaks for a technique.
         columns: name to Arrow type of what a row has beside its value.
+        tier: the smallest tier that scores by it.
+        tier_settings: the settings of its parameters that a tier has.
     """
 
     title: ClassVar[str]
@@ -62,6 +65,20 @@ class Metric(Configurable, ABC):
     does_not_measure: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     columns: ClassVar[Mapping[str, str]] = {}
+    tier: ClassVar[Literal["core", "all"]] = "all"
+    tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values: all that a manifest or a listing says of this setting."""
+        texts = ("name", "title", "source", "measures", "does_not_measure", "higher_is_better")
+        return {
+            **{name: getattr(self, name) for name in texts},
+            "key": self.key,
+            "parameters": self.parameters,
+            "defaults": self.defaults(),
+            "parameter_help": self.parameter_help(),
+            "columns": dict(self.columns),
+        }
 
     @abstractmethod
     def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
@@ -86,6 +103,29 @@ class Metric(Configurable, ABC):
 
 METRICS: Registry[type[Metric]] = Registry("metric")
 Kind = TypeVar("Kind", bound=Metric)
+
+
+def select(specs: Sequence[str]) -> list[Metric]:
+    """Builds the metrics that specs ask for (``none``, ``core``, ``all``, a name with parameters), each once.
+
+    Raises:
+        SettingsError: an unknown metric, parameter or value.
+    """
+    chosen: dict[str, Metric] = {}
+    for text in specs:
+        spec = TechniqueSpec.parse(text)
+        if spec.name in ("none", "core", "all"):
+            members = [
+                cls(**setting)
+                for cls in METRICS.values()
+                if spec.name in ("all", cls.tier)
+                for setting in cls.tier_settings
+            ]
+        else:
+            members = [METRICS[spec.name].from_spec(spec)]
+        for metric in members:
+            chosen.setdefault(metric.key, metric)
+    return list(chosen.values())
 
 
 def register(cls: type[Kind]) -> type[Kind]:

@@ -58,10 +58,12 @@ class RelevanceGain(Metric):
         "least_first_kept": "list<int8>",
     }
 
+    tier = "core"
+
     occluder: str = choice(
         "token_drop", ("token_drop", "blur", "mean", "black"), "what stands in for a hidden patch"
     )
-    steps: int = count(20, 1, 1000, "steps from the whole picture to none of it")
+    steps: int = count(10, 1, 1000, "steps from the whole picture to none of it")
 
     def passes(self, model: VisionModel) -> float:
         """See `Metric.passes`; sequences of which tokens are dropped cost half on average."""

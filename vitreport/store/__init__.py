@@ -1,7 +1,16 @@
 """The run folder: what the explain wing writes and the report wing reads."""
 
 from vitreport.store.folder import RunFolder
-from vitreport.store.manifest import DataRecord, Manifest, ModelRecord, TechniqueRecord
+from vitreport.store.manifest import DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
 from vitreport.store.run import Run, open_run
 
-__all__ = ["DataRecord", "Manifest", "ModelRecord", "Run", "RunFolder", "TechniqueRecord", "open_run"]
+__all__ = [
+    "DataRecord",
+    "Manifest",
+    "MetricRecord",
+    "ModelRecord",
+    "Run",
+    "RunFolder",
+    "TechniqueRecord",
+    "open_run",
+]

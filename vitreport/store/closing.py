@@ -47,6 +47,12 @@ def close(
                 errors = folder.read_table(part, ["error"])["error"]
                 failed += len(errors) - errors.null_count
                 parts.append(part)
+        scores = (
+            paths.score_part(metric, record, shard)
+            for metric in manifest.metrics
+            for record in (*manifest.techniques, *manifest.controls)
+        )
+        parts += filter(folder.has, scores)
     data = dataclasses.replace(manifest.data, quarantined=quarantined, failed=failed)
     files = {}
     for number, part in enumerate(sorted(parts)):

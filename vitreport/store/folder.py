@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vitreport.errors import StoreError
-from vitreport.store.manifest import Manifest, TechniqueRecord
+from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord
 
 MANIFEST = "manifest.json"
 CATALOGUE = "data/catalogue.parquet"
@@ -39,6 +39,11 @@ def technique_part(record: TechniqueRecord, shard: int) -> str:
     """Path of what a technique found in a shard."""
     room = "maps" if record.kind == "map" else "activations"
     return f"data/{room}/{record.folder}/{part_name(shard)}"
+
+
+def score_part(metric: MetricRecord, technique: TechniqueRecord, shard: int) -> str:
+    """Path of a technique's scores in a shard."""
+    return f"data/scores/{metric.folder}/{technique.folder}/{part_name(shard)}"
 
 
 @dataclass(frozen=True)

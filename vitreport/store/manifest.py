@@ -77,6 +77,46 @@ class TechniqueRecord:
 
 
 @dataclass(frozen=True)
+class MetricRecord:
+    """One metric with one setting of its parameters, as it stands in a run.
+
+    Attributes:
+        key: how the run refers to it.
+        digest: 8 hex digits of name, version, all parameters and the number of images.
+        images: how many images of the run are scored, drawn by chance; None: all.
+        higher_is_better: whether a larger value speaks for a technique.
+        columns: what a row has beside its value: name to Arrow type.
+        measures: what a reader may conclude from it.
+        does_not_measure: what a reader may not.
+        skipped: why this model cannot be scored by it, or None.
+    """
+
+    key: str
+    name: str
+    digest: str
+    parameters: Mapping[str, Parameter]
+    defaults: Mapping[str, Parameter]
+    parameter_help: Mapping[str, str]
+    title: str
+    source: str
+    measures: str
+    does_not_measure: str
+    higher_is_better: bool
+    columns: Mapping[str, str]
+    images: int | None
+    skipped: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """``<name>-<digest>``, the folder of its parts."""
+        return f"{self.name}-{self.digest}"
+
+    def answers(self, spec: TechniqueSpec) -> bool:
+        """True where `spec` means this setting: parameters it does not name have their defaults."""
+        return spec.name == self.name and {**self.defaults, **dict(spec.parameters)} == dict(self.parameters)
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """The model card of a run.
 
@@ -157,6 +197,8 @@ class Manifest:
             device, dtype): a run folder takes only work of the same digest.
         bound: the values behind `run_digest`, by name, so that a refusal can say which differs.
         command: the command that reproduces the run.
+        metrics: by which maps are scored.
+        controls: techniques that are scored beside those of the run, without maps in the store.
         complete: false while work is pending.
         files: path below the run folder to SHA-256, of every file that `explain` wrote.
     """
@@ -169,8 +211,15 @@ class Manifest:
     data: DataRecord
     techniques: tuple[TechniqueRecord, ...]
     environment: Mapping[str, Any]
+    metrics: tuple[MetricRecord, ...] = ()
+    controls: tuple[TechniqueRecord, ...] = ()
     complete: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """All that is computed: two manifests of one run that agree in it have the same results."""
+        return self.techniques, self.metrics, self.controls
 
     def to_json(self) -> str:
         """The manifest as indented JSON with sorted names."""
@@ -203,6 +252,8 @@ class Manifest:
                 model=ModelRecord(**model),
                 data=DataRecord(**data),
                 techniques=tuple(TechniqueRecord(**record) for record in body.pop("techniques")),
+                metrics=tuple(MetricRecord(**record) for record in body.pop("metrics", ())),
+                controls=tuple(TechniqueRecord(**record) for record in body.pop("controls", ())),
                 **body,
             )
         except (KeyError, TypeError) as error:

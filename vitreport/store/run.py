@@ -16,8 +16,8 @@ from vitreport.explanation import Attribution, FloatArray, ImageRef
 from vitreport.settings import TechniqueSpec
 from vitreport.store import folder as paths
 from vitreport.store.folder import RunFolder
-from vitreport.store.manifest import Manifest, TechniqueRecord
-from vitreport.store.schema import IMAGES, catalogue_refs
+from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord
+from vitreport.store.schema import IMAGES, catalogue_refs, scores_table
 
 
 class Run:
@@ -133,6 +133,26 @@ class Run:
         if row["error"]:
             raise StoreError(f"'{record.key}' failed on image '{image_id}': {row['error']}")
         return np.asarray(row["map"], np.float32).reshape(row["rows"], row["cols"])
+
+    def metric(self, spec: str) -> MetricRecord:
+        """Finds a metric by name and parameters; a bare name has the default parameters.
+
+        Raises:
+            StoreError: the run has no such metric.
+        """
+        wanted = TechniqueSpec.parse(spec)
+        for record in self.manifest.metrics:
+            if record.answers(wanted):
+                return record
+        keys = [record.key for record in self.manifest.metrics]
+        have = f"it has: {', '.join(keys)}" if keys else "it was not scored"
+        raise StoreError(f"this run has no metric '{spec}'{did_you_mean(spec, keys) or ';'} {have}")
+
+    def scores(self, metric: MetricRecord, technique: TechniqueRecord) -> pa.Table:
+        """A technique's scores, one row an image that was scored, in id order; empty without any."""
+        parts = (paths.score_part(metric, technique, shard) for shard in self.shards)
+        tables = [self.folder.read_table(part) for part in parts if self.folder.has(part)]
+        return pa.concat_tables(tables) if tables else scores_table([], metric.columns)
 
     def _shard_of(self, image_id: str) -> int:
         shard = self._shards_by_id.get(image_id)

@@ -107,6 +107,18 @@ def observations_table(rows: Sequence[Mapping[str, object]], columns: Mapping[st
     return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields))
 
 
+def scores_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pa.Table:
+    """The scores of one technique by one metric.
+
+    Args:
+        rows: image ``id``, ``target``, ``value`` (None where it is undefined) and one value a column.
+        columns: name to Arrow type.
+    """
+    fields = [("id", pa.string()), ("target", pa.int32()), ("value", pa.float64())]
+    fields += [(name, _arrow_type(text)) for name, text in columns.items()]
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields))
+
+
 def _arrow_type(text: str) -> pa.DataType:
     if text.startswith("list<"):
         return pa.list_(_arrow_type(text.removeprefix("list<").removesuffix(">")))

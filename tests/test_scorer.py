@@ -1,0 +1,196 @@
+"""Scoring as a stage of a run: what is scored, what is stored, and what is not done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import vision_model
+
+import vitreport.scorer
+from vitreport import RunSettings, explain, open_run
+from vitreport.batches import prepared_batches
+from vitreport.errors import SettingsError, StoreError
+from vitreport.faithfulness.metric import METRICS, Case
+from vitreport.faithfulness.relevance_gain import RelevanceGain
+from vitreport.images.decode import decode
+from vitreport.model.load import VisionModel
+from vitreport.store import Run
+
+SRG = "relevance_gain:steps=4"
+TECHNIQUES = ("gradient_rollout", "raw_attention", "class_attention", "random")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> VisionModel:
+    model = vision_model("class_token")
+    monkeypatch.setattr("vitreport.plan.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("vitreport.images.catalogue.SHARD_SIZE", 2)
+    return model
+
+
+def settings(pictures: Path, **changes: Any) -> RunSettings:
+    given: dict[str, Any] = {
+        "images": (str(pictures),),
+        "techniques": TECHNIQUES,
+        "metrics": (SRG,),
+        "score_images": 3,
+        "batch_size": 2,
+        "device": "cpu",
+    }
+    return RunSettings(**{**given, **changes})
+
+
+def values(run: Run, technique: str, metric: str = SRG) -> dict[str, float]:
+    known = (*run.techniques, *run.manifest.controls)
+    (record,) = (one for one in known if one.key == technique)
+    rows = run.scores(run.metric(metric), record).select(["id", "value"]).to_pylist()
+    return {row["id"]: row["value"] for row in rows}
+
+
+def stored(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != "timings.json"
+    }
+
+
+def test_scores_are_those_of_the_stored_maps(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    run = explain(settings(pictures, score_images="all"), tmp_path / "run")
+    paths = {ref.id: pictures / ref.uri.rpartition("/")[2] for ref in run.catalogue}
+    for technique in ("gradient_rollout", "raw_attention", "random"):
+        found = values(run, technique)
+        assert len(found) == 5
+        for image_id, value in found.items():
+            pixels, _ = tiny.preparation(decode(paths[image_id]))
+            with torch.no_grad():
+                target = tiny.module(pixels[None]).argmax(1)
+            maps = torch.from_numpy(np.array(run.map(image_id, technique)))[None]
+            case = Case(tiny, pixels[None], target, (image_id,), 0)
+            (row,) = RelevanceGain(steps=4).score(case, {"map": maps})["map"]
+            assert value == pytest.approx(row["value"], abs=1e-5)
+
+
+def test_images_are_drawn_by_chance_and_alike_for_all(
+    tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    run = explain(settings(pictures), tmp_path / "run")
+    scored = {tuple(values(run, one.key)) for one in (*run.techniques, *run.manifest.controls)[:2]}
+    assert len(scored) == 1
+    assert len(next(iter(scored))) == 3
+    draws = set()
+    for seed in range(6):
+        other = explain(settings(pictures, seed=seed), tmp_path / f"run{seed}")
+        draws.add(tuple(values(other, "raw_attention")))
+    assert len(draws) > 1
+
+
+def test_every_score_stands_beside_the_controls(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    run = explain(settings(pictures), tmp_path / "run")
+    keys = {record.key for record in run.manifest.controls}
+    assert keys == {"random:draw=1", "random:draw=2", "random:draw=3", "random:draw=4", "centre", "edges"}
+    for key in (*keys, "random"):
+        assert len(values(run, key)) == 3
+    assert values(run, "random") != values(run, "random:draw=1")
+    plain = explain(settings(pictures, metrics=("none",)), tmp_path / "plain")
+    assert plain.manifest.controls == plain.manifest.metrics == ()
+    assert not (tmp_path / "plain/data/scores").exists()
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explain(settings(pictures, score_images="all"), tmp_path / "whole")
+    calls = []
+
+    def stop(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return prepared_batches(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vitreport.scorer, "prepared_batches", stop)
+        with pytest.raises(KeyboardInterrupt):
+            explain(settings(pictures, score_images="all"), tmp_path / "run")
+    assert not open_run(tmp_path / "run").manifest.complete
+    explain(settings(pictures, score_images="all"), tmp_path / "run")
+    assert stored(tmp_path / "run") == stored(tmp_path / "whole")
+
+
+def test_a_technique_that_is_added_is_scored_and_no_other_again(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explain(settings(pictures), tmp_path / "run")
+    scored: list[str] = []
+    score = RelevanceGain.score
+
+    def watch(self: RelevanceGain, case: Case, maps: Any) -> Any:
+        scored.extend(maps)
+        return score(self, case, maps)
+
+    monkeypatch.setattr(RelevanceGain, "score", watch)
+    run = explain(settings(pictures, techniques=("saliency",)), tmp_path / "run")
+    assert set(scored) == {"saliency"}
+    assert len(values(run, "saliency")) == 3
+    scored.clear()
+    explain(settings(pictures), tmp_path / "run")
+    assert scored == []
+
+
+def test_scoring_has_a_stage_of_its_own(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, float, int]] = []
+    explain(settings(pictures), tmp_path / "run", progress=lambda *stage: told.append(stage))
+    steps = [(done, total) for stage, done, total in told if stage == "score"]
+    assert steps[-1] == (3, 3)
+    assert steps == sorted(steps)
+
+
+def test_what_is_scored_stands_in_the_manifest(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    run = explain(settings(pictures, metrics=("all",)), tmp_path / "run")
+    keys = [record.key for record in run.manifest.metrics]
+    assert keys == [METRICS[name]().key for name in METRICS]
+    record = run.metric("relevance_gain")
+    assert (record.images, record.higher_is_better, record.skipped) == (3, True, None)
+    assert sum(path.startswith("data/scores/") for path in run.manifest.files) > 10
+    assert "--metric all --score-images 3" in run.manifest.command
+    with pytest.raises(StoreError, match="this run has no metric 'relevance_gan'; did you mean"):
+        run.metric("relevance_gan")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metrics": ("relevance_gian",)}, "unknown metric 'relevance_gian'; did you mean 'relevance_gain'"),
+        ({"metrics": ("relevance_gain:step=3",)}, "has no parameter 'step'; did you mean 'steps'"),
+        ({"score_images": 0}, "score images is 0; it must be 'auto', 'all' or at least 1"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    changes: dict[str, Any], said: str, tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        explain(settings(pictures, **changes), tmp_path / "run")
+    assert said in str(caught.value)
+
+
+def test_a_headless_model_is_not_scored(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    from vitreport.explanation import ClassNames
+    from vitreport.model.load import as_vision_model
+
+    options = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=0, **options)
+    model = as_vision_model(module, name="bare", names=lambda count: ClassNames(()), image_size=(32, 32))
+    monkeypatch.setattr("vitreport.plan.load_model", lambda *_, **__: model)
+    run = explain(settings(pictures, techniques=("raw_attention",)), tmp_path / "run")
+    (record,) = run.manifest.metrics
+    assert record.skipped == "the model has no classifier, so there is no score to lose"
+    assert run.manifest.complete
