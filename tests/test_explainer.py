@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tiny_model import disturb, noise, trace, vision_model
 
-import vitreport.explainer
+import vitreport.batches
 from vitreport import RunSettings, explain, open_run
 from vitreport.engines import Receipt, Resources
 from vitreport.errors import SettingsError, StoreError, TechniqueError
@@ -28,6 +28,7 @@ from vitreport.store.folder import images_part, technique_part
 from vitreport.techniques.attention.class_attention import ClassAttention
 from vitreport.techniques.attention.raw_attention import RawAttention
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
+from vitreport.techniques.perturbation.occlusion import OcclusionTokenDrop
 from vitreport.techniques.technique import Context
 
 FEW = ("raw_attention", "gradient_rollout", "class_attention")
@@ -151,8 +152,8 @@ def test_the_timing_of_the_decoders_does_not_matter(
         time.sleep(generator.random() * 0.02)
         return decode(path)
 
-    monkeypatch.setattr(vitreport.explainer, "decode", slow)
-    monkeypatch.setattr(vitreport.explainer, "_DECODERS", 7)
+    monkeypatch.setattr(vitreport.batches, "decode", slow)
+    monkeypatch.setattr(vitreport.batches, "_DECODERS", 7)
     explain(settings(pictures), tmp_path / "wild")
     assert stored(tmp_path / "calm") == stored(tmp_path / "wild")
 
@@ -541,6 +542,42 @@ def test_progress_counts_every_image_once(tiny: VisionModel, damaged: Path, tmp_
     assert steps == sorted(steps)
     assert {2, 4, 5} <= {done for done, _ in steps}
     assert steps[-1] == (5, 5)
+
+
+def test_images_that_cannot_be_read_count_as_done_under_a_cap(
+    tiny: VisionModel, damaged: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[str, float, int]] = []
+    chosen = settings(damaged, techniques=("attention_flow:images=5",))
+    explain(chosen, tmp_path / "run", progress=lambda *stage: told.append(stage))
+    assert [(done, total) for stage, done, total in told if stage.startswith("attention_flow")][-1] == (5, 5)
+
+
+def test_an_image_without_a_further_target_costs_no_passes_for_it(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained: list[int] = []
+    attribute_all = OcclusionTokenDrop.attribute_all.__func__  # type: ignore[attr-defined]
+
+    def watch(cls: type, techniques: Any, context: Context) -> Any:
+        explained.append(len(context.image_ids))
+        return attribute_all(cls, techniques, context)
+
+    monkeypatch.setattr(OcclusionTokenDrop, "attribute_all", classmethod(watch))
+    names = ("occlusion_token_drop", "legrad")
+    run = explain(settings(pictures, techniques=names, batch_size=5), tmp_path / "run")
+    likeliest = run.images["targets"].to_pylist()[0][0]
+    targets = {"targets": ("predicted", str(likeliest)), "batch_size": 5}
+    explained.clear()
+    both = explain(settings(pictures, techniques=names, **targets), tmp_path / "both")
+    further = sum(len(row) == 2 for row in both.images["targets"].to_pylist())
+    assert 0 <= further < 5
+    assert explained == ([5, further] if further else [5])
+    for name in names:
+        found = maps(both, name)
+        assert len(found) == 5 + further
+        for place, values in maps(run, name).items():
+            assert np.abs(found[place] - values).max() <= 1e-5 * np.abs(values).max()
 
 
 def test_the_model_is_left_as_it_was_after_a_run_and_after_a_stop(

@@ -344,7 +344,8 @@ def _close(finished: Run, quiet: bool, code: int = 0) -> NoReturn:
     if not quiet:
         line = f"explained {explained} of {data.images} images"
         if data.failed:
-            line += f"; {data.failed} results failed, the report lists them"
+            results = "1 result" if data.failed == 1 else f"{data.failed} results"
+            line += f"; {results} failed, the report lists them"
         if data.quarantined:
             bad = [row for row in finished.images.to_pylist() if row["status"] == "quarantined"]
             shown = "; ".join(f"{row['uri']} ({row['reason']})" for row in bad[:_QUARANTINED_SHOWN])

@@ -14,7 +14,7 @@ from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
 from vitreport.findings import Findings, alike, columns
 from vitreport.model.head import Head
-from vitreport.model.trace import Backward, Forward, Tracer
+from vitreport.model.trace import Backward, Forward, Need, Tracer
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
 from vitreport.store.folder import images_part, technique_part
@@ -104,6 +104,10 @@ class Explainer:
             for receipt in self._explain_targets(tracer, forward, members, explained, findings, share):
                 told += receipt.done if receipt.stage == EXPLAIN else 0
                 yield receipt
+        damaged = {image.ref.id for image in batch if image.pixels is None}
+        for technique in techniques:
+            if technique.most_images is not None and (lost := damaged & self._capped(technique)):
+                yield Receipt(len(lost), stage=technique.key)
         known = iter(explained)
         findings.explanations += [
             Explanation(image.ref, image.reason) if image.pixels is None else next(known) for image in batch
@@ -137,8 +141,13 @@ class Explainer:
             trace = tracer.gradient(forward, targets, keep_graph=place + 1 < len(targets_of))
             context = Context(trace, plan.model, ids, plan.settings.seed, plan.batch_size)
             due = [technique for technique in techniques if technique.class_specific or place == 0]
+            present = [number for number, index in enumerate(classes) if index is not None]
+            fewer = context if len(present) in (0, len(classes)) else context.only(present)
             for members in alike([one for one in due if one.most_images is None]):
-                findings.add(context, members, classes, first=place == 0)
+                if present and members[0].class_specific and not needs_of(members) & Need.GRAPH:
+                    findings.add(fewer, members, [classes[number] for number in present], first=place == 0)
+                else:
+                    findings.add(context, members, classes, first=place == 0)
                 yield Receipt(share * sum(technique.passes(plan.model) for technique in members))
             for technique in due:
                 if technique.most_images is not None:

@@ -18,6 +18,7 @@ from vitreport.store.schema import maps_table, observations_table
 from vitreport.techniques.technique import Context, Explainable, Observation, Technique
 
 _NOT_FINITE = "the map has values that are not finite"
+_NO_LOGITS = "the model gives values that are not finite for this image"
 _FAILURES: tuple[type[Exception], ...] = (
     *(TechniqueError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
 )
@@ -78,11 +79,14 @@ class Findings:
         except _FAILURES as failure:
             error = _describe(failure)
             arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
+        sound = context.trace.logits.isfinite().all(1).tolist()
         for member, values in zip(members, arrays, strict=True):
-            for image_id, target, value in zip(context.image_ids, classes, values, strict=True):
+            rows = zip(context.image_ids, classes, values, sound, strict=True)
+            for image_id, target, value, is_sound in rows:
                 if not member.class_specific or target is not None:
                     shown = target if member.class_specific else None
                     wrong = error or (None if np.isfinite(value).all() else _NOT_FINITE)
+                    wrong = wrong if is_sound else _NO_LOGITS
                     row = (image_id, Attribution(member.key, shown, value, wrong))
                     self._maps[member.key].append(row)
 

@@ -1,6 +1,6 @@
 """How often each technique points at the object, on the embedded models.
 
-    python -m tests.benchmarks.localization [--technique all --scenes 200]
+    python -m tests.benchmarks.localization [--technique all attention_flow --scenes 200]
 
 Scenes with one object: the map of the object's class points at it. Two objects: the map of one of the two
 classes, chosen in turn, points at that one. A map points at an object where the object fills at least
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--technique", nargs="+", default=["all"])
+    parser.add_argument("--technique", nargs="+", default=["all", "attention_flow"])
     parser.add_argument("--scenes", type=int, default=200)
     given = parser.parse_args(arguments)
     techniques = [technique for technique in select(given.technique) if isinstance(technique, Technique)]

@@ -1,6 +1,6 @@
 """How far each technique tells two classes in one picture apart, on real weights.
 
-    python -m tests.benchmarks.separation [--technique all --shared ../shared]
+    python -m tests.benchmarks.separation [--technique all attention_flow --shared ../shared]
 
 Two pictures show two animals each, with known boxes. For each of the two classes: the share of positive
 relevance in its own box, of that in both boxes. Separation is the sum of both shares minus 1: 1 is perfect,
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--technique", nargs="+", default=["all"])
+    parser.add_argument("--technique", nargs="+", default=["all", "attention_flow"])
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     given = parser.parse_args(arguments)
     weights = next((given.shared / "weights").glob("*.safetensors"))

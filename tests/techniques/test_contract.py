@@ -284,6 +284,19 @@ def test_settings_explained_together_equal_each_alone(key: str, contexts: Contex
 
 
 @every_setting
+def test_an_image_that_is_no_number_leaves_its_neighbours_alone(
+    key: str, models: dict[str, VisionModel], contexts: Contexts
+) -> None:
+    model, technique = models["class_token"], SETTINGS[key]
+    pixels = noise(model, 3)
+    pixels[1] = torch.nan
+    broken = context(model, pixels, TARGETS, backward=technique.backward)
+    found, whole = results(technique, broken), results(technique, contexts["class_token", technique.backward])
+    for image in (0, 2):
+        assert_close(found[image], whole[image])
+
+
+@every_setting
 def test_a_description_is_complete_and_plain(key: str) -> None:
     technique = SETTINGS[key]
     described = json.loads(json.dumps(technique.describe()))

@@ -24,6 +24,19 @@ from vitreport.techniques.relevance.rules import EPSILON
 from vitreport.techniques.technique import TECHNIQUES, Context, Technique
 
 KINDS = [name for name in VARIANTS if name not in NOT_FOR["transformer_attribution"]]
+PASSES = (
+    "tam:steps=3",
+    "beyond_intuition_token:steps=3",
+    "beyond_intuition_head:steps=3",
+    "integrated_gradients:steps=4",
+    "expected_gradients:samples=4",
+    "smooth_grad:samples=3",
+    "occlusion_token_drop",
+    "occlusion_blur",
+    "rise:samples=20",
+    "vit_cx",
+    "attention_flow",
+)
 NAMES = ("transformer_attribution", "lrp_rollout", "lrp_last_block", "lrp_input")
 
 
@@ -187,14 +200,12 @@ def _losses(model: VisionModel) -> float:
     return worst
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "cp_lrp", "attn_lrp", *PASSES])
 def test_eight_images_give_what_they_give_alone_in_any_chunks(name: str) -> None:
     model = vision_model("distilled")
     pixels, targets = noise(model, 8), [0, 1, 2, 3, 4, 0, 1, 2]
     together = context(model, pixels, targets)
-    expected = torch.cat(
-        [attribute(name, context(model, pixels[n : n + 1], targets[n : n + 1])) for n in range(8)]
-    )
+    expected = torch.cat([attribute(name, together.only([image])) for image in range(8)])
     for chunk in (32, 3):
         found = attribute(name, dataclasses.replace(together, chunk=chunk))
         assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -220,8 +231,26 @@ def test_the_first_block_of_the_product_can_be_chosen() -> None:
     for start in range(3):
         maps = attribute(f"transformer_attribution:start_block={start}", known)
         assert torch.equal(maps, model.layout.to_grid(rows[start]))
-    with pytest.raises(Exception, match="start_block is 3, but the last block is 2"):
-        attribute("transformer_attribution:start_block=3", known)
+
+
+@pytest.mark.parametrize("name", ["transformer_attribution", "lrp_rollout", "generic_attention"])
+@pytest.mark.parametrize("kind", ["attention_pool", "patch_mean", "token_mean"])
+def test_what_the_head_itself_reads_of_a_patch_is_left_out(kind: str, name: str) -> None:
+    """It is the same for every class, and larger than all that comes after."""
+    model = vision_model(kind)
+    known = context(model, noise(model, 2), [0, 1])
+    values = attribute(name, known)
+    shares = model.layout.to_grid(known.trace.readout)
+    assert values.abs().max() < 0.5 * shares.max() or name == "generic_attention"
+    one, other = (attribute(name, context(model, noise(model, 2), [label] * 2)).flatten() for label in (0, 1))
+    if name != "lrp_rollout":
+        assert float(torch.corrcoef(torch.stack((one, other)))[0, 1]) < 0.99
+
+
+def test_a_first_block_that_the_model_lacks_is_refused() -> None:
+    model = vision_model("class_token")  # of three blocks
+    for start, reason in ((2, None), (3, "start_block is 3, but the model's last block is 2")):
+        assert TECHNIQUES["transformer_attribution"](start_block=start).supports(model) == reason  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

@@ -99,8 +99,12 @@ def patch_sums(pixels: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     if tuple(pixels.shape[1:]) == tuple(grid):
         return pixels
-    means = nn.functional.adaptive_avg_pool2d(pixels, grid)
-    return means * (pixels[0].numel() / means[0].numel())
+    return patch_means(pixels, grid) * (pixels[0].numel() / (grid[0] * grid[1]))
+
+
+def patch_means(pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The mean of ``(batch, height, width)`` over each patch of a grid, ``(batch, rows, cols)``."""
+    return nn.functional.adaptive_avg_pool2d(pixels, grid)
 
 
 def layout_of(module: nn.Module, input_size: tuple[int, int]) -> TokenLayout:

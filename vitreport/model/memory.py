@@ -41,9 +41,8 @@ def automatic_batch_size(model: VisionModel) -> int:
 
 def precise_batch_size(model: VisionModel) -> int:
     """Images at a time of a pass in float64 that also records what each layer was given and gave."""
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-        budget = int(free * _GPU_SHARE)
+    if model.device.type == "cuda":  # of all memory: what is free in the middle of a run says little
+        budget = int(torch.cuda.get_device_properties(model.device).total_memory * _GPU_SHARE / 2)
     else:
         budget = _CPU_BUDGET // 2
     return max(1, budget // (_PRECISE_COPIES * bytes_per_image(model)))

@@ -116,9 +116,9 @@ class Trace(Forward):
     biases: tuple[Tensor, Tensor] | None = None
     graph: Forward | None = None
 
-    def only(self, place: int) -> Trace:
-        """The trace of one image of the batch, without the graph."""
-        return Trace(**{part.name: _row(getattr(self, part.name), place) for part in fields(self)})
+    def only(self, places: Sequence[int]) -> Trace:
+        """The trace of some images of the batch, without the graph."""
+        return Trace(**{part.name: _rows(getattr(self, part.name), places) for part in fields(self)})
 
 
 class Tracer:
@@ -330,14 +330,14 @@ def _gives(module: nn.Module, kept: list[Tensor], change: Change) -> RemovableHa
     return module.register_forward_hook(hook)
 
 
-def _row(values: Any, place: int) -> Any:
-    """The row of one image in whatever a trace has."""
+def _rows(values: Any, places: Sequence[int]) -> Any:
+    """The rows of some images in whatever a trace has."""
     if isinstance(values, Tensor):
-        return values[place : place + 1]
+        return values[places[0] : places[0] + 1] if len(places) == 1 else values[list(places)]
     if isinstance(values, tuple):
-        return tuple(_row(value, place) for value in values)
+        return tuple(_rows(value, places) for value in values)
     if isinstance(values, Projections):
-        return Projections(*(_row(part, place) for part in (values.queries, values.keys, values.values)))
+        return Projections(*(_rows(part, places) for part in (values.queries, values.keys, values.values)))
     return None
 
 

@@ -44,9 +44,9 @@ def count(amount: int, noun: str, plural: str | None = None) -> str:
 
 
 def first_images(most: int) -> str:
-    """``asked for the first 4 images of the run only, in the order of their identities``."""
+    """``asked for the first 4 images of the run only, in the order of their files' checksums``."""
     which = "the first image" if most == 1 else f"the first {most:,} images"
-    return f"asked for {which} of the run only, in the order of their identities"
+    return f"asked for {which} of the run only, in the order of their files' checksums"
 
 
 def tier_text(record: TechniqueRecord) -> str:

@@ -70,10 +70,12 @@ class Context:
 
     def each(self) -> Iterator[Context]:
         """The images one by one, each as a batch of its own; without the trace's graph."""
-        for place, image_id in enumerate(self.image_ids):
-            yield dataclasses.replace(
-                self, trace=self.trace.only(place), image_ids=(image_id,), maps={}, shared={}
-            )
+        return (self.only([place]) for place in range(len(self.image_ids)))
+
+    def only(self, places: Sequence[int]) -> Context:
+        """Some images of the batch; without the trace's graph."""
+        ids = tuple(self.image_ids[place] for place in places)
+        return dataclasses.replace(self, trace=self.trace.only(places), image_ids=ids, maps={}, shared={})
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,10 @@ def flows(matrices: Sequence[FloatMatrix], shares: NDArray[np.float64], sinks: S
         sinks: tokens of the input.
 
     Returns:
-        ``(sinks,)``.
+        ``(sinks,)``; NaN where a capacity is not finite.
     """
+    if not all(np.isfinite(values).all() for values in (shares, *matrices)):
+        return np.full(len(sinks), np.nan)
     source = _capacities(shares)
     first, *inner = (_capacities(matrix) for matrix in matrices)
     first[source == 0] = 0

@@ -9,6 +9,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from vitreport.masking import colours
+from vitreport.model.layout import patch_means
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Technique, register
 
@@ -39,9 +40,9 @@ class Edges(Technique):
         mean, std = colours(context.model, pixels)
         weights = pixels.new_tensor(_LUMINANCE).view(1, 3, 1, 1)
         luminance = ((pixels * std + mean) * weights).sum(1, keepdim=True)
-        maps = nn.functional.adaptive_avg_pool2d(_steepness(luminance), context.model.layout.grid)
+        maps = patch_means(_steepness(luminance)[:, 0], context.model.layout.grid)
         for _ in techniques:
-            yield maps[:, 0]
+            yield maps
 
 
 def _steepness(values: Tensor) -> Tensor:

@@ -53,4 +53,4 @@ class GenericAttention(Technique):
             relevance = (attention * gradient).clamp_(min=0).mean(1)
             row = row + (row.unsqueeze(1) @ relevance).squeeze(1)
         for _ in techniques:
-            yield context.model.layout.to_grid(row)
+            yield context.model.layout.to_grid(row - trace.readout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import nn
+
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Backward, Need
 from vitreport.techniques.technique import Technique, Tier
@@ -24,6 +26,13 @@ class Libra(Technique):
     def supports(self, model: VisionModel) -> str | None:
         """See `Explainable.supports`; a Libra gradient must split the logit without a rest."""
         return super().supports(model) or reason_against(model)
+
+
+def pixel_reason_against(model: VisionModel) -> str | None:
+    """Why a model has no Libra gradient down to its pixels, or None where it has."""
+    if any(isinstance(part, nn.GroupNorm | nn.InstanceNorm2d) for part in model.module.modules()):
+        return "norms over groups of channels, before the blocks, have a gate that is not held"
+    return reason_against(model)
 
 
 def reason_against(model: VisionModel) -> str | None:

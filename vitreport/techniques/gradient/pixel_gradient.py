@@ -9,8 +9,9 @@ from typing import Self
 
 from torch import Tensor
 
+from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
-from vitreport.techniques.gradient.libra import SOURCE, Libra
+from vitreport.techniques.gradient.libra import SOURCE, Libra, pixel_reason_against
 from vitreport.techniques.technique import Context, Technique, register
 
 
@@ -102,3 +103,7 @@ class LibraInputXGradient(Libra, InputXGradient):
         "What moves the gates: attention's choice of where to look is taken as given. What biases and "
         "position embeddings add is left out."
     )
+
+    def supports(self, model: VisionModel) -> str | None:
+        """See `Explainable.supports`; gates before the blocks must be held too."""
+        return super().supports(model) or pixel_reason_against(model)

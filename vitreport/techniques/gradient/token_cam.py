@@ -167,7 +167,7 @@ class EigenCAM(Technique):
         """See `Technique.attribute_all`."""
         features = context.trace.features
         assert features is not None
-        values = _first_component(features.flatten(1, 2).double()).view(features.shape[:3])
+        values = _first_component(features.flatten(1, 2).double().nan_to_num()).view(features.shape[:3])
         for _ in techniques:
             yield values.to(features.dtype)
 

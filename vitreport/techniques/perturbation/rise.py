@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitreport.configurable import count, number
 from vitreport.masking import every_variant, score_variants
+from vitreport.model.layout import patch_means
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Technique, Tier, register
@@ -105,7 +106,7 @@ class Rise(Technique):
                 masks = technique.draw(context)
                 scores = technique._scores(context, masks)
                 maps = technique._estimate(scores, masks, context.chunk)
-            yield maps
+            yield patch_means(maps, context.model.layout.grid)
 
     def draw(self, context: Context) -> RandomMasks:
         """The masks of a batch, from each image's own generator."""

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from vitreport.configurable import number
 from vitreport.masking import every_variant, score_variants
+from vitreport.model.layout import patch_means
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Technique, Tier, register
 
-_USUAL_MASKS = 64
+_USUAL_MASKS = 120
 
 
 @register
@@ -81,7 +82,7 @@ class VitCx(Technique):
         for technique in techniques:
             with torch.no_grad():
                 maps = [technique._explain(alone) for alone in context.each()]
-            yield torch.cat(maps)
+            yield patch_means(torch.cat(maps), context.model.layout.grid)
 
     def _explain(self, context: Context) -> Tensor:
         """The map of one image, ``(1, height, width)``."""

@@ -44,8 +44,8 @@ NEEDS = Need.ATTENTION | Need.ATTENTION_GRADIENT | Need.PROJECTIONS | Need.TOKEN
 class Relevance:
     """What a pass found for one target an image, float32.
 
-    Rows are those of the readout, in a product over blocks with the identity added to each: entry s of the
-    first dimension has the blocks from s to the last.
+    Rows are those of the readout, in a product over blocks with the identity added to each, less the readout
+    itself: entry s of the first dimension has the blocks from s to the last.
 
     Attributes:
         weighted: rows of mean over heads of (gradient x relevance of the attention), clipped at zero,
@@ -146,8 +146,8 @@ class _Pass:
             found, of_attention = self._through_block(number, found)
             walk.through(of_attention, trace.attention_gradient[number])
         return Relevance(
-            weighted=torch.stack(walk.weighted[::-1]).float(),
-            plain=torch.stack(walk.plain[::-1]).float(),
+            weighted=(torch.stack(walk.weighted[::-1]) - trace.readout).float(),
+            plain=(torch.stack(walk.plain[::-1]) - trace.readout).float(),
             last=(walk.plain[0] - trace.readout).float(),
             pixels=self._of_pixels(found).float(),
         )

@@ -14,11 +14,16 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 EPSILON = 1e-9
+LICENCE_NOTE = (
+    "Public code for layer-wise relevance propagation carries the notice that the method is patented; "
+    "commercial use may need a licence of the patent's holders."
+)
 
 
 def divide(relevance: Tensor, by: Tensor) -> Tensor:
     """Relevance over a layer's output, stabilised; shapes as given. Zero where the output is zero."""
-    divisor = torch.where(by == 0, torch.inf, by).add_(EPSILON)
+    divisor = by + EPSILON
+    divisor.masked_fill_((divisor == EPSILON).logical_or_(divisor == 0), torch.inf)
     return torch.div(relevance, divisor, out=divisor)
 
 

@@ -10,17 +10,18 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from vitreport.configurable import count
-from vitreport.errors import TechniqueError
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need
 from vitreport.techniques.relevance.propagation import NEEDS, Relevance, reason_against, relevance
+from vitreport.techniques.relevance.rules import LICENCE_NOTE
 from vitreport.techniques.technique import Context, Technique, Tier, register
 
 PAPER = "Chefer et al., Transformer Interpretability Beyond Attention Visualization, 2021, arXiv:2012.09838"
 IN_FLOAT64 = (
     "The public code computes in float32, in which maps come out wrong by 7 % of their maximum in the median "
     "and by up to 140 %; here all of it is float64. The public code rescales residual connections over the "
-    "whole batch; here image by image."
+    "whole batch; here image by image. Where the head reads patches itself, their own share in it is left "
+    "out, which is the same for every class."
 )
 
 
@@ -32,6 +33,7 @@ class FromRelevance(Technique):
     tier: ClassVar[Tier] = "standard"
     needs = Need.NOTHING
     own_needs = NEEDS
+    licence_note = LICENCE_NOTE
     class_specific = True
     cost = (
         "a forward pass, a gradient and a pass of relevance in float64, about 14 plain forward passes, for "
@@ -65,15 +67,15 @@ class RowOfRelevance(FromRelevance):
     start_block: int = count(0, 0, 999, "first block of the product, counted from 0")
 
     def read(self, found: Relevance, context: Context) -> Tensor:
-        """See `FromRelevance.read`.
+        """See `FromRelevance.read`."""
+        return context.model.layout.to_grid(self.rows(found)[self.start_block])
 
-        Raises:
-            TechniqueError: the model has no block of that number.
-        """
-        rows = self.rows(found)
-        if self.start_block >= len(rows):
-            raise TechniqueError(f"start_block is {self.start_block}, but the last block is {len(rows) - 1}")
-        return context.model.layout.to_grid(rows[self.start_block])
+    def supports(self, model: VisionModel) -> str | None:
+        """See `Explainable.supports`; the first block must be one of the model's."""
+        reason = super().supports(model)
+        if reason is None and self.start_block >= model.blocks:
+            reason = f"start_block is {self.start_block}, but the model's last block is {model.blocks - 1}"
+        return reason
 
     @abstractmethod
     def rows(self, found: Relevance) -> Tensor:

@@ -1,0 +1,1 @@
+"""What a whole run shows: findings over the data set, read from the store, without torch."""
