@@ -202,7 +202,9 @@ def test_a_leaderboard_is_the_same_by_seed_and_by_order_of_techniques() -> None:
 
 def test_equal_techniques_stand_in_the_order_of_their_keys() -> None:
     for keys in (("a", "b", "c"), ("c", "a", "b")):
-        board = board_of(Scores(keys, np.stack([IMAGE] * 3)))
+        equal = Scores(keys, np.stack([IMAGE] * 3))
+        assert tie_groups(equal, QUICK) == (("a", "b", "c"),)
+        board = board_of(equal)
         assert [(row.key, row.group) for row in board.rows] == [("a", 1), ("b", 1), ("c", 1)]
 
 
@@ -241,8 +243,9 @@ def test_the_sentence_says_that_nothing_beats_random() -> None:
 
 
 def test_the_sentence_does_not_name_a_leader_that_is_no_better_than_random() -> None:
-    scores = table(raw=0.5 + noise(1, 4), libra=0.4 + noise(2), mean=0.399 + noise(3), random=noise(4))
-    assert words(scores, random=["random"]) == (
+    rows = {"raw": 0.5 + noise(1, 4), "libra": 0.4 + noise(2), "mean": 0.399 + noise(3)}
+    scores = table(**rows, centre=0.2 + noise(5), random=noise(4))
+    assert words(scores, random=["random"], controls=["centre"]) == (
         "On this model Libra FullGrad and mean rollout are the most faithful; "
         "raw attention is no better than random."
     )

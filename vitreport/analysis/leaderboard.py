@@ -217,7 +217,6 @@ def in_words(board: Leaderboard, titles: Mapping[str, str], where: str = "On thi
             clauses.append(f"{names} {'are' if several else 'is'} no better than random")
     words = "; ".join(clauses) + "."
     rivals = [row for row in board.rows if row.control and row.behind and row.behind.low <= 0]
-    rivals = [row for row in rivals if row.better_than_random is not None or not tested]  # not random itself
     if best in trusted and rivals:
         names, several = _listed([titles[row.key] for row in rivals])
         kind = "controls that know" if several else "a control that knows"
