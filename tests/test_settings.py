@@ -157,6 +157,8 @@ FULL: dict[str, Any] = {
     "model_card": "card.toml",
     "image_size": [224, 320],
     "head": "sigmoid",
+    "metrics": ["relevance_gain:steps=5"],
+    "score_images": 40,
     "techniques": ["core", "attention_rollout:fusion=max"],
     "targets": ["predicted", "tiger cat"],
     "batch_size": 8,
@@ -191,6 +193,8 @@ def test_the_command_names_all_that_is_not_default_and_survives_a_shell() -> Non
         ("--seed", "3"),
         ("--limit", "10"),
         ("--model-card", "card.toml"),
+        ("--metric", "relevance_gain:steps=5"),
+        ("--score-images", "40"),
     ):
         assert words[words.index(option) + 1] == value
     assert [words[place + 1] for place, word in enumerate(words) if word == "--technique"] == FULL[

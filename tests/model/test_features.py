@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
-from tiny_model import CLASSES, explainable, trace
+from tiny_model import CLASSES, every_technique, explainable, trace
 from torch import Tensor, nn
 
 from vitreport.errors import UnsupportedModelError
@@ -124,6 +124,14 @@ KINDS = {
 }
 every_kind = pytest.mark.parametrize("name", KINDS)
 CAMS = ["grad_cam", "hires_cam", "layer_cam", "eigen_cam"]
+PASSES = (
+    "integrated_gradients:steps=4",
+    "expected_gradients:samples=4",
+    "smooth_grad:samples=3",
+    "occlusion_blur",
+    "rise:samples=20",
+    "vit_cx",
+)
 PIXELS = ["input_x_gradient", "saliency"]
 
 
@@ -166,17 +174,17 @@ def test_the_site_is_the_last_block_and_the_grid_that_of_its_feature_map(name: s
 @every_kind
 def test_gradients_and_token_cams_run_and_everything_else_has_a_reason(name: str) -> None:
     model = _model(name)
-    reasons = {technique.key: technique.supports(model) for technique in select(["all"])}
+    reasons = {technique.key: technique.supports(model) for technique in every_technique()}
     running = {key for key, reason in reasons.items() if reason is None}
-    assert running == {*CAMS, *PIXELS, "centre", "random"}
+    assert running == {*CAMS, *PIXELS, *PASSES, "centre", "random", "edges"}
     assert all(reasons[key] for key in reasons.keys() - running)
     pixels = _pixels(model, 2)
     needs = Need.FEATURES | Need.FEATURE_GRADIENT | Need.PIXEL_GRADIENT
     seen = Context(trace(model, pixels, [0, 3], needs), model, ("one", "other"), seed=0)
-    for technique in select([*CAMS, *PIXELS]):
+    for technique in select([*CAMS, *PIXELS, *PASSES]):
         assert isinstance(technique, Technique)
         maps = technique.attribute(seen)
-        assert maps.shape == (2, *(model.layout.grid if technique.name in CAMS else model.input_size))
+        assert maps.shape in {(2, *model.layout.grid), (2, *model.input_size)}
         assert maps.isfinite().all() and maps.flatten(1).any(1).all()
 
 

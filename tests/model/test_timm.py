@@ -95,7 +95,7 @@ KINDS = (
 """At least one name of each combination that `_kind` tells apart."""
 
 
-KNOWN_REASONS = "relevance rules are (not )?known "
+KNOWN_REASONS = "relevance rules are (not )?known |norms over groups of channels"
 
 
 def _laid_out(name: str) -> tuple[nn.Module, TokenLayout]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitreport.errors import SettingsError
 from vitreport.masking import blurred, token_drop
-from vitreport.model.layout import Readout, TokenLayout
+from vitreport.model.layout import Readout, TokenLayout, patch_means
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Need, Trace
 from vitreport.techniques.control.edges import Edges
@@ -164,7 +164,7 @@ def test_rise_is_the_mean_over_masks_that_show_a_pixel(models: dict[str, VisionM
         shown = sum(masks)
         assert isinstance(total, Tensor) and isinstance(shown, Tensor)
         expected = torch.where(shown > 0, total / shown - float(np.mean(scores)), 0)
-        assert _close(found[image], expected, 1e-3)
+        assert _close(found[image], patch_means(expected[None], model.layout.grid)[0], 1e-3)
 
 
 def test_rise_estimates_the_covariance_of_an_additive_model() -> None:
@@ -178,7 +178,7 @@ def test_rise_estimates_the_covariance_of_an_additive_model() -> None:
         for left in range(8):
             of_cells = wide[:, top : top + SIDE, left : left + SIDE]  # share of each cell in a pixel
             expected += torch.tensordot((of_cells * weights).sum((1, 2)), of_cells, 1)
-    expected *= 0.3 * 0.7 / 64 / 0.3
+    expected = patch_means(expected[None] * 0.7 / 64, known.model.layout.grid)[0]
     assert _close(found, expected, 0.12)
     assert float(torch.corrcoef(torch.stack((found.flatten(), expected.flatten())))[0, 1]) > 0.99
 
@@ -260,7 +260,8 @@ def test_vit_cx_is_the_mean_causal_score_of_masks_that_show_a_pixel(models: dict
             )
             scores.append(score)
             total, shown = total + score * mask, shown + mask
-        assert _close(found[image], total / shown - float(np.mean(scores)), 1e-3)
+        expected = patch_means((total / shown - float(np.mean(scores)))[None], model.layout.grid)[0]
+        assert _close(found[image], expected, 1e-3)
 
 
 def test_integrated_gradients_of_a_linear_model_are_weight_times_pixel() -> None:
