@@ -62,6 +62,12 @@ def open_index(page: Any, root: Path) -> None:
     page.wait_for_selector("#tools[data-ready]")
 
 
+def follow(page: Any, link: Any) -> None:
+    """Click `link` and wait for the page it leads to."""
+    with page.expect_navigation():
+        link.click()
+
+
 def names(page: Any) -> list[str]:
     return page.locator("table.images tbody th").all_inner_texts()
 
@@ -157,20 +163,20 @@ def test_the_table_sorts(page: Any, root: Path) -> None:
 
 def test_switches_change_what_is_shown_and_stay(page: Any, root: Path) -> None:
     open_index(page, root)
-    page.locator("table.images tbody a").first.click()
+    follow(page, page.locator("table.images tbody a").first)
     own, fixed = page.locator("img.own").first, page.locator("img.fixed").first
     assert own.is_visible() and not fixed.is_visible()
     page.get_by_text("all images", exact=True).click()
     assert fixed.is_visible() and not own.is_visible()
     page.get_by_text("bare map").click()
     assert fixed.evaluate("image => getComputedStyle(image).opacity") == "1"
-    page.locator("a[rel=next]").click()
+    follow(page, page.locator("a[rel=next]"))
     assert page.locator("img.fixed").first.is_visible()
 
 
 def test_a_picture_lies_exactly_over_its_photo(page: Any, root: Path) -> None:
     open_index(page, root)
-    page.locator("table.images tbody a").first.click()
+    follow(page, page.locator("table.images tbody a").first)
     for stack in page.locator(".technique .stack").all()[:6]:
         photo, layer = stack.locator("img.photo").bounding_box(), stack.locator("img.own").bounding_box()
         assert photo == pytest.approx(layer, abs=0.5)
@@ -199,9 +205,9 @@ def test_without_scripts_everything_is_readable(browser: Any, root: Path) -> Non
     page.goto((root / "report/index.html").as_uri())
     assert len(names(page)) == 50
     assert not page.is_visible("#tools")
-    page.get_by_text("as plain pages").click()
+    follow(page, page.get_by_text("as plain pages"))
     assert len(names(page)) == 130
-    page.locator("tbody a").first.click()
+    follow(page, page.locator("tbody a").first)
     page.get_by_text("all images", exact=True).click()
     assert page.locator("img.fixed").first.is_visible()
     context.close()
@@ -248,7 +254,7 @@ def test_the_pictures_of_a_target_stand_in_columns_of_their_own(
 
 def test_the_lens_scrolls_in_its_own_box_and_its_bars_are_true(page: Any, root: Path) -> None:
     open_index(page, root)
-    page.locator("table.images tbody a").first.click()
+    follow(page, page.locator("table.images tbody a").first)
     table = page.locator("table.lens")
     for cell in table.locator("td:has(.bar)").all():
         bar, room = cell.locator("rect").bounding_box(), cell.locator("svg").bounding_box()
