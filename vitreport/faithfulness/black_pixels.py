@@ -38,6 +38,7 @@ class BlackPixels(Metric):
 
     name = "black_pixels"
     title = "Positive and negative perturbation"
+    short = "Black pixels"
     source = (
         "Chefer et al., Transformer Interpretability Beyond Attention Visualization, 2021, arXiv:2012.09838, "
         "section 4"

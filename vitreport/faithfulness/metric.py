@@ -50,27 +50,29 @@ class Metric(Configurable, ABC):
 
     Attributes:
         title: for people.
+        short: the title in a word or two, for the head of a column.
         source: authors, year, arXiv id, equation.
         measures: what a reader may conclude.
         does_not_measure: what a reader may not.
-        higher_is_better: whether a larger value speaks for a technique.
+        higher_is_better: whether a larger value speaks for a technique; None: it describes, and ranks nothing.
         columns: name to Arrow type of what a row has beside its value.
         tier: the smallest tier that scores by it.
         tier_settings: the settings of its parameters that a tier has.
     """
 
     title: ClassVar[str]
+    short: ClassVar[str]
     source: ClassVar[str]
     measures: ClassVar[str]
     does_not_measure: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool | None] = True
     columns: ClassVar[Mapping[str, str]] = {}
     tier: ClassVar[Literal["core", "all"]] = "all"
     tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
 
     def describe(self) -> dict[str, Any]:
         """Plain values: all that a manifest or a listing says of this setting."""
-        texts = ("name", "title", "source", "measures", "does_not_measure", "higher_is_better")
+        texts = ("name", "title", "short", "source", "measures", "does_not_measure", "higher_is_better")
         return {
             **{name: getattr(self, name) for name in texts},
             "key": self.key,

@@ -38,6 +38,7 @@ class RelevanceGain(Metric):
 
     name = "relevance_gain"
     title = "Symmetric relevance gain (SRG)"
+    short = "SRG"
     source = (
         "Blücher et al., Decoupling Pixel Flipping and Occlusion Strategy, 2024, arXiv:2401.06654, "
         "equation 4; tokens left out as in Jain et al., 2022, arXiv:2204.08945"

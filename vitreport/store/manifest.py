@@ -84,7 +84,8 @@ class MetricRecord:
         key: how the run refers to it.
         digest: 8 hex digits of name, version, all parameters and the number of images.
         images: how many images of the run are scored, drawn by chance; None: all.
-        higher_is_better: whether a larger value speaks for a technique.
+        short: the title in a word or two, for the head of a column.
+        higher_is_better: whether a larger value speaks for a technique; None: it describes, and ranks nothing.
         columns: what a row has beside its value: name to Arrow type.
         measures: what a reader may conclude from it.
         does_not_measure: what a reader may not.
@@ -101,7 +102,8 @@ class MetricRecord:
     source: str
     measures: str
     does_not_measure: str
-    higher_is_better: bool
+    short: str
+    higher_is_better: bool | None
     columns: Mapping[str, str]
     images: int | None
     skipped: str | None = None
