@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_model import vision_model
 
 import vitreport.scorer
@@ -15,6 +17,7 @@ from vitreport import RunSettings, explain, open_run
 from vitreport.batches import prepared_batches
 from vitreport.errors import SettingsError, StoreError
 from vitreport.faithfulness.metric import METRICS, Case
+from vitreport.faithfulness.randomisation import Randomisation
 from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.images.decode import decode
 from vitreport.model.load import VisionModel
@@ -29,6 +32,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> VisionModel:
     model = vision_model("class_token")
     monkeypatch.setattr("vitreport.plan.load_model", lambda *_, **__: model)
     monkeypatch.setattr("vitreport.images.catalogue.SHARD_SIZE", 2)
+    monkeypatch.setattr("vitreport.scorer.SCORED_TOGETHER", 3)
     return model
 
 
@@ -140,6 +144,86 @@ def test_a_technique_that_is_added_is_scored_and_no_other_again(
     scored.clear()
     explain(settings(pictures), tmp_path / "run")
     assert scored == []
+
+
+def test_scores_lie_in_parts_of_the_sample(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    run = explain(settings(pictures, score_images=4), tmp_path / "run")
+    record = run.metric(SRG)
+    assert len(run.folder.score_parts(record, run.techniques[0])) == 2
+    whole = explain(settings(pictures, score_images="all"), tmp_path / "whole")
+    some, every = values(run, "gradient_rollout"), values(whole, "gradient_rollout")
+    assert (len(some), len(every)) == (4, 5)
+    assert list(every) == sorted(every)
+    assert some == pytest.approx({name: every[name] for name in some}, abs=1e-5)
+
+
+def test_a_metric_of_few_images_scores_the_first_that_were_drawn(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Randomisation, "most_images", 2)
+    metrics = ("randomisation:seeds=1", "concentration")
+    run = explain(settings(pictures, metrics=metrics, score_images=4), tmp_path / "run")
+    fewer, all_of_them = (values(run, "raw_attention", metric) for metric in metrics)
+    assert (len(fewer), len(all_of_them)) == (2, 4)
+    assert (run.metric(metrics[0]).images, run.metric(metrics[1]).images) == (2, 4)
+    two = explain(settings(pictures, metrics=metrics, score_images=2), tmp_path / "two")
+    assert list(values(two, "raw_attention", "concentration")) == list(fewer)
+
+
+def test_the_time_is_told_before_and_after_a_tenth(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, float, int]] = []
+    explain(settings(pictures), tmp_path / "run", expect=lambda *stage: told.append(stage))
+    ((stage, seconds, images),) = told
+    assert (stage, images) == ("score", 3)
+    assert seconds > 0
+    kept = json.loads((tmp_path / "run/timings.json").read_text())["expected_seconds_of_scoring"]
+    assert kept["before"] == pytest.approx(seconds, abs=1e-3)
+    assert kept["after a tenth"] > 0
+
+
+def masks_of(pictures: Path, folder: Path) -> Path:
+    """Every picture's left half is of its predicted class in every mask, but one is too small."""
+    folder.mkdir()
+    for number, path in enumerate(sorted(pictures.iterdir())):
+        with Image.open(path) as picture:
+            width, height = picture.size
+        levels = np.zeros((height, width - (number == 0)), np.uint8)
+        levels[:, : width // 2] = 255
+        for index in range(5):
+            levels[:, width // 2 + index :: 5] = index + 1
+        Image.fromarray(levels).save(folder / f"{path.stem}.png")
+    return folder
+
+
+def test_masks_that_are_given_are_held_against_the_maps(
+    tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    given = {"metrics": ("mask_agreement",), "score_images": "all"}
+    run = explain(settings(pictures, **given), tmp_path / "plain")
+    assert run.metric("mask_agreement").skipped == "no masks are given; --masks names their folder"
+    masks = masks_of(pictures, tmp_path / "masks")
+    run = explain(settings(pictures, masks=str(masks), **given), tmp_path / "run")
+    rows = run.scores(run.metric("mask_agreement"), run.technique("raw_attention")).to_pylist()
+    notes = [row["note"] for row in rows if row["note"]]
+    assert notes == ["the mask has 39 x 36 pixels, the picture 40 x 36"]
+    for row in rows:
+        assert (row["value"] is None) == (row["note"] is not None)
+        assert row["value"] is None or 0.1 < row["area"] < 0.3
+    assert f"--masks {masks}" in run.manifest.command
+    (masks / "1.png").unlink()
+    again = explain(settings(pictures, masks=str(masks), **given), tmp_path / "run")
+    assert again.metric("mask_agreement").digest != run.metric("mask_agreement").digest
+
+
+def test_labels_are_what_mosaics_need(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
+    run = explain(settings(pictures, metrics=("grid_pointing",)), tmp_path / "run")
+    assert run.metric("grid_pointing").skipped == "no image has a label"
+    names = sorted(path.name for path in pictures.iterdir())
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\n" + "".join(f"pictures/{name},{n % 5}\n" for n, name in enumerate(names)))
+    labelled = explain(settings(table, metrics=("grid_pointing",)), tmp_path / "labelled")
+    assert labelled.metric("grid_pointing").skipped is None
+    assert len(values(labelled, "raw_attention", "grid_pointing")) == 3
 
 
 def test_scoring_has_a_stage_of_its_own(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ FULL: dict[str, Any] = {
     "head": "sigmoid",
     "metrics": ["relevance_gain:steps=5"],
     "score_images": 40,
+    "masks": "masks",
     "techniques": ["core", "attention_rollout:fusion=max"],
     "targets": ["predicted", "tiger cat"],
     "batch_size": 8,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitreport.engines import EXPLAIN, Engine, LocalEngine, Resources
+from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Resources
 from vitreport.settings import RunSettings
 from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
@@ -31,6 +31,7 @@ def explain(
     *,
     engine: Engine | None = None,
     progress: Progress | None = None,
+    expect: Progress | None = None,
 ) -> Run:
     """Runs every image through the techniques and writes what they find into a run folder.
 
@@ -42,6 +43,7 @@ def explain(
         output: the run folder; it is made where it is missing.
         engine: where the work runs; None is this process.
         progress: told how far each stage is.
+        expect: told of a long stage before it starts: the seconds that it will take, and its units.
 
     Returns:
         The finished run, for reading.
@@ -64,7 +66,10 @@ def explain(
         techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
         metrics = dict.fromkeys([*before.settings.get("metrics", ()), *settings.metrics])
         settings = dataclasses.replace(
-            settings, techniques=tuple(techniques), metrics=tuple(metrics) or ("none",)
+            settings,
+            techniques=tuple(techniques),
+            metrics=tuple(metrics) or ("none",),
+            masks=settings.masks or before.settings.get("masks"),
         )
     plan = make_plan(settings, batch_size, _stage(progress, "hash"))
     manifest = plan.manifest()
@@ -84,7 +89,7 @@ def explain(
         if progress:
             progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
     explained = time.perf_counter()
-    _score(Scorer(folder, plan), engine or LocalEngine(), progress)
+    estimates = _score(Scorer(folder, plan), engine or LocalEngine(), progress, expect)
     scored = time.perf_counter()
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
     seconds = {
@@ -93,7 +98,7 @@ def explain(
         "score": scored - explained,
         "digest": time.perf_counter() - scored,
     }
-    _write_timings(folder, totals[EXPLAIN], seconds)
+    _write_timings(folder, totals[EXPLAIN], seconds, estimates)
     return open_run(output)
 
 
@@ -125,25 +130,43 @@ def build_report(
     return Path(run) / "report" / "index.html"
 
 
-def _score(scorer: Scorer, engine: Engine, progress: Progress | None) -> None:
-    """The second stage: scores the maps of the images that are drawn for it."""
-    work = [shard for shard in scorer.plan.shards if scorer.pending(shard)] if scorer.plan.metrics else []
-    total, done = sum(len(scorer.chosen[shard]) for shard in work), 0.0
+def _score(
+    scorer: Scorer, engine: Engine, progress: Progress | None, expect: Progress | None
+) -> dict[str, float]:
+    """The second stage: scores the maps of the images that are drawn for it.
+
+    Returns:
+        How many seconds it was expected to take, before it began and after a tenth of it.
+    """
+    work = [part for part in scorer.parts if scorer.pending(part)] if scorer.plan.metrics else []
+    if not work:
+        return {}
+    images, total, done = scorer.images, sum(map(scorer.passes, work)), 0.0
+    estimates = {"before": total * scorer.seconds_a_pass()}
+    if expect:
+        expect(SCORE, estimates["before"], images)
+    began = time.perf_counter()
     for receipt in engine.map(scorer, work, Resources()):
         done += receipt.done
+        if done >= total / 10:
+            estimates.setdefault("after a tenth", (time.perf_counter() - began) * total / done)
         if progress:
-            progress(receipt.stage, round(done, 6), total)
+            progress(receipt.stage, round(images * done / total, 6), images)
+    return estimates
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
-def _write_timings(folder: RunFolder, images: int, seconds: dict[str, float]) -> None:
+def _write_timings(
+    folder: RunFolder, images: int, seconds: dict[str, float], estimates: dict[str, float]
+) -> None:
     """Dates and durations live apart from the manifest, so that equal runs stay equal."""
     body = {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "explained_images": images,
-        "seconds": {stage: round(duration, 3) for stage, duration in seconds.items()},
+        "seconds": {stage: round(passed, 3) for stage, passed in seconds.items()},
+        "expected_seconds_of_scoring": {moment: round(value, 3) for moment, value in estimates.items()},
     }
     folder.write(paths.TIMINGS, json.dumps(body, indent=1).encode() + b"\n")

@@ -107,6 +107,9 @@ def _explain_options(command: Command) -> Command:
             help="Score N images, drawn by chance.  [default: 16 on the CPU, 64 on a GPU]",
         ),
         click.option(
+            "--masks", metavar="FOLDER", help="Masks to score maps by: PNGs with the names of their images."
+        ),
+        click.option(
             "--target",
             "targets",
             metavar="SPEC[,SPEC…]",
@@ -292,8 +295,13 @@ def doctor() -> None:
 def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:
     from vitreport import api
 
+    def expect(stage: str, seconds: float, images: int) -> None:
+        if not quiet:
+            pictures = "1 image" if images == 1 else f"{images} images"
+            click.echo(f"{_STAGES[stage]} {pictures} takes about {_duration(seconds)}", err=True)
+
     with _progress(quiet) as progress:
-        finished = api.explain(settings, output, progress=progress)
+        finished = api.explain(settings, output, progress=progress, expect=expect)
     if not quiet:
         for notice in finished.manifest.data.notices:
             click.echo(f"note: {notice}")
@@ -301,6 +309,15 @@ def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:
             if record.skipped:
                 click.echo(f"skipped {record.key}: {record.skipped}")
     return finished
+
+
+def _duration(seconds: float) -> str:
+    """``10 seconds or less``, ``40 seconds``, ``3 minutes``, ``2.5 hours``."""
+    if seconds < 10:
+        return "10 seconds or less"
+    if seconds < 100:
+        return f"{10 * round(seconds / 10)} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def _settings(options: dict[str, Any]) -> RunSettings:

@@ -12,18 +12,16 @@ from vitreport.batches import Prepared, prepared_batches
 from vitreport.engines import EXPLAIN, Receipt
 from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
-from vitreport.findings import Findings, alike, columns
+from vitreport.findings import Findings, columns
 from vitreport.model.head import Head
 from vitreport.model.trace import Backward, Forward, Need, Tracer
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
 from vitreport.store.folder import images_part, technique_part
 from vitreport.store.schema import images_table
-from vitreport.techniques.technique import Context, Explainable, needs_of
+from vitreport.techniques.technique import SHARED_PASSES, Context, Explainable, alike, needs_of
 
 TOP_K = 5
-_SHARED_PASSES = 3
-"""The traced forward and gradient of a target, roughly, in plain forward passes."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Explainer:
     def _work(self, techniques: Sequence[Explainable], explained: Sequence[Explanation]) -> float:
         """Passes of a batch, roughly, over its images; those of capped techniques are told apart."""
         targets = sum(1 for _ in columns(explained))
-        return _SHARED_PASSES * targets + sum(
+        return SHARED_PASSES * targets + sum(
             technique.passes(self.plan.model) * (targets if technique.class_specific else 1)
             for technique in techniques
             if technique.most_images is None

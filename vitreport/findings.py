@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vitreport.errors import TechniqueError
 from vitreport.explanation import Attribution, Explanation
 from vitreport.model.layout import patch_sums
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import maps_table, observations_table
-from vitreport.techniques.technique import Context, Explainable, Observation, Technique
+from vitreport.techniques.technique import FAILURES, Context, Explainable, Observation, Technique
 
 _NOT_FINITE = "the map has values that are not finite"
 _NO_LOGITS = "the model gives values that are not finite for this image"
-_FAILURES: tuple[type[Exception], ...] = (
-    *(TechniqueError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
-)
 
 
 class Findings:
@@ -76,7 +72,7 @@ class Findings:
             arrays: list[Any] = [_checked(values, len(classes), self._grid) for values in maps]
         except torch.OutOfMemoryError:
             raise
-        except _FAILURES as failure:
+        except FAILURES as failure:
             error = _describe(failure)
             arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
         sound = context.trace.logits.isfinite().all(1).tolist()
@@ -97,7 +93,7 @@ class Findings:
                 raise ValueError(f"it gave rows for {len(observed)} of {len(classes)} images")
         except torch.OutOfMemoryError:
             raise
-        except _FAILURES as failure:
+        except FAILURES as failure:
             observed = [[{"error": _describe(failure)}] for _ in classes]
         for image_id, target, rows in zip(context.image_ids, classes, observed, strict=True):
             if not technique.class_specific or target is not None:
@@ -113,14 +109,6 @@ def _checked(values: Tensor, images: int, grid: tuple[int, int]) -> Any:
 
 def _describe(failure: Exception) -> str:
     return f"{type(failure).__name__}: {failure}"
-
-
-def alike(techniques: Iterable[Explainable]) -> list[list[Explainable]]:
-    """Settings of one technique together, so that they can share work; in the order of the first of each."""
-    groups: dict[type[Explainable], list[Explainable]] = defaultdict(list)
-    for technique in techniques:
-        groups[type(technique)].append(technique)
-    return list(groups.values())
 
 
 def columns(explanations: Sequence[Explanation]) -> Iterator[list[int | None]]:

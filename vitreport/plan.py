@@ -16,6 +16,7 @@ from vitreport.faithfulness.metric import Metric
 from vitreport.faithfulness.metric import select as select_metrics
 from vitreport.images import Catalogue, build_catalogue
 from vitreport.images.file import printable
+from vitreport.images.masks import Masks, find_masks
 from vitreport.model.embedded import embedded_card
 from vitreport.model.environment import choose_device, device_name, environment
 from vitreport.model.load import VisionModel, load_model
@@ -43,6 +44,7 @@ class Plan:
         techniques: with what, each with its record.
         metrics: by what their maps are scored, each with its record.
         score_images: how many images are scored; None: all.
+        masks: paths of masks, by image id; empty without any.
         controls: what is scored beside the techniques, each with its record.
         targets: for which classes.
         catalogue: on which images.
@@ -56,6 +58,7 @@ class Plan:
     techniques: Sequence[tuple[TechniqueRecord, Explainable]]
     metrics: Sequence[tuple[MetricRecord, Metric]]
     score_images: int | None
+    masks: Mapping[str, Path]
     controls: Sequence[tuple[TechniqueRecord, Explainable]]
     targets: Targets
     catalogue: Catalogue
@@ -150,13 +153,19 @@ def make_plan(
     if settings.batch_size != "auto":
         batch_size = settings.batch_size
     score_images = _score_images(settings, device)
+    masks = Masks() if settings.masks is None else find_masks(Path(settings.masks), catalogue.refs)
+    labelled = record.tells_classes and any(ref.label is not None for ref in catalogue.refs)
     return Plan(
         settings=settings,
         model=model,
         record=record,
         techniques=_with_records(techniques, model),
-        metrics=[(_metric_record(metric, model, score_images), metric) for metric in metrics],
+        metrics=[
+            (_metric_record(metric, model, score_images, masks, labelled=labelled), metric)
+            for metric in metrics
+        ],
         score_images=score_images,
+        masks=masks.paths,
         controls=_with_records(_further_controls(techniques), model) if metrics else (),
         targets=targets,
         catalogue=catalogue,
@@ -213,12 +222,22 @@ def _score_images(settings: RunSettings, device: str) -> int | None:
     return int(settings.score_images)
 
 
-def _metric_record(metric: Metric, model: VisionModel, images: int | None) -> MetricRecord:
+def _metric_record(
+    metric: Metric, model: VisionModel, sample: int | None, masks: Masks, *, labelled: bool
+) -> MetricRecord:
+    skipped = metric.supports(model)
+    if skipped is None and metric.needs_labels and not labelled:
+        skipped = "no image has a label"
+    if skipped is None and metric.needs_masks and not masks.paths:
+        skipped = "no masks are given; --masks names their folder"
+    identity = [metric.name, metric.version, metric.parameters, sample]
+    if metric.needs_masks:
+        identity.append(masks.sha256)
     return MetricRecord(
         **metric.describe(),
-        digest=digest([metric.name, metric.version, metric.parameters, images], 8),
-        images=images,
-        skipped=metric.supports(model),
+        digest=digest(identity, 8),
+        images=min((most for most in (sample, metric.most_images) if most is not None), default=None),
+        skipped=skipped,
     )
 
 

@@ -1,11 +1,13 @@
-"""A shard of stored maps in, scores out."""
+"""A sample of the stored maps in, scores out."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,10 @@ import torch
 from torch import Tensor
 
 from vitreport.batches import prepared_batches
-from vitreport.engines import Receipt
-from vitreport.explanation import ImageRef
-from vitreport.faithfulness.metric import Case, Metric
+from vitreport.engines import SCORE, Receipt
+from vitreport.errors import ImageError, SettingsError
+from vitreport.faithfulness.metric import IGNORED, Case, Gallery, Metric
+from vitreport.images.decode import decode_mask
 from vitreport.model.trace import Trace
 from vitreport.plan import Plan
 from vitreport.store import MetricRecord, RunFolder, TechniqueRecord
@@ -23,13 +26,53 @@ from vitreport.store.folder import images_part, score_part, technique_part
 from vitreport.store.schema import scores_table
 from vitreport.techniques.technique import Context, Technique
 
-SCORE = "score"
-"""The stage of work that images to be scored go through."""
+SCORED_TOGETHER = 64
+"""Images in a part of scores: they are decoded and scored together."""
+_SLICES = 10
+"""Parts of the sample, scored one after the other: the first tells how long the rest takes."""
+_LEAST_PASSES = 0.02
+"""What a technique and image cost at least, in plain forward passes, by a metric that makes none."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An image that is scored.
+
+    Attributes:
+        id: of the image.
+        shard: in which its maps are stored.
+        target: for which its maps are scored: its first explained class.
+        lot: its place in the draw; metrics that score fewer images take the first.
+    """
+
+    id: str
+    shard: int
+    target: int
+    lot: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Drawn images with all that scoring reads of them.
+
+    Attributes:
+        drawn: the images.
+        gallery: their pixels and labels.
+        masks: ``(images, height, width)``; None where no masks are given.
+        mask_notes: why an image has no mask, or None.
+        maps: by technique key, ``(images, rows, cols)``; NaN where there is none.
+    """
+
+    drawn: Sequence[Drawn]
+    gallery: Gallery
+    masks: Tensor | None
+    mask_notes: Sequence[str | None]
+    maps: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """The worker of the second stage: scores the maps of a shard and writes their parts.
+    """The worker of the second stage: scores a part of the sample and writes its parts.
 
     Attributes:
         folder: the run folder, with the maps of every shard.
@@ -39,35 +82,111 @@ class Scorer:
     folder: RunFolder
     plan: Plan
 
-    def pending(self, shard: int) -> list[tuple[MetricRecord, Metric, list[TechniqueRecord]]]:
-        """Metrics with the techniques whose scores in a shard are not there yet."""
-        if not self.chosen.get(shard):
-            return []
-        found = []
-        for record, metric in self.plan.metrics:
-            missing = [
-                technique
-                for technique in self._scorable
-                if record.skipped is None and not self.folder.has(score_part(record, technique, shard))
-            ]
-            if missing:
-                found.append((record, metric, missing))
-        return found
-
     @cached_property
-    def chosen(self) -> Mapping[int, Mapping[str, int]]:
-        """The images to be scored, drawn by chance from those that were explained: id to target, by shard."""
+    def parts(self) -> Mapping[int, Sequence[Drawn]]:
+        """The images to be scored, drawn by chance from those that were explained; by part, in id order."""
         explained = [
             (row["id"], shard, row["targets"][0])
             for shard in self.plan.shards
             for row in self.folder.read_table(images_part(shard), ["id", "targets"]).to_pylist()
             if row["targets"]
         ]
-        drawn = sorted(explained, key=lambda row: self._lot(row[0]))[: self.plan.score_images]
-        shards: dict[int, dict[str, int]] = {}
-        for image_id, shard, target in sorted(drawn):
-            shards.setdefault(shard, {})[image_id] = target
-        return shards
+        lots = sorted(explained, key=lambda row: self._lot(row[0]))[: self.plan.score_images]
+        drawn = sorted((Drawn(*row, lot) for lot, row in enumerate(lots)), key=lambda image: image.id)
+        starts = range(0, len(drawn), SCORED_TOGETHER)
+        return {number: drawn[start : start + SCORED_TOGETHER] for number, start in enumerate(starts)}
+
+    @property
+    def images(self) -> int:
+        """How many images are scored."""
+        return sum(map(len, self.parts.values()))
+
+    def pending(self, part: int) -> list[tuple[MetricRecord, Metric, list[TechniqueRecord]]]:
+        """Metrics with the techniques whose scores of a part are not there yet."""
+        found = []
+        for record, metric in self.plan.metrics:
+            missing = [
+                technique
+                for technique in self._scorable
+                if record.skipped is None and not self.folder.has(score_part(record, technique, part))
+            ]
+            if missing:
+                found.append((record, metric, missing))
+        return found
+
+    def passes(self, part: int) -> float:
+        """Roughly what is pending in a part, in plain forward passes; receipts count these."""
+        return sum(
+            self._passes(metric, missing) * len(_within(metric, self.parts[part]))
+            for _, metric, missing in self.pending(part)
+        )
+
+    def seconds_a_pass(self) -> float:
+        """What a plain forward pass of one image takes here, measured."""
+        model, size = self.plan.model, self.plan.batch_size
+        pixels = torch.zeros(size, 3, *model.input_size, device=model.device)
+        seconds = []
+        with torch.no_grad():
+            for _ in range(3):
+                began = time.perf_counter()
+                model.module(pixels)
+                if model.device.type == "cuda":
+                    torch.cuda.synchronize()
+                seconds.append(time.perf_counter() - began)
+        return min(seconds) / size
+
+    def __call__(self, part: int) -> Iterator[Receipt]:
+        """Scores what is pending in a part, one slice after the other, then writes it."""
+        pending = self.pending(part)
+        if not pending:
+            return
+        ready = self._ready(part, {record.key for _, _, missing in pending for record in missing})
+        rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        size = min(self.plan.batch_size, ceil(self.images / _SLICES))
+        for start in range(0, len(ready.drawn), size):
+            for record, metric, missing in pending:
+                drawn = _within(metric, ready.drawn[start : start + size])
+                if drawn:
+                    for key, scores in self._score(metric, missing, ready, drawn).items():
+                        rows.setdefault((record.key, key), []).extend(
+                            {"id": image.id, "target": image.target, **score}
+                            for image, score in zip(drawn, scores, strict=True)
+                        )
+                    yield Receipt(self._passes(metric, missing) * len(drawn), stage=SCORE)
+        for record, _, missing in pending:
+            for technique in missing:
+                table = scores_table(rows.get((record.key, technique.key), []), record.columns)
+                self.folder.write_table(score_part(record, technique, part), table)
+
+    def _score(
+        self, metric: Metric, records: Sequence[TechniqueRecord], ready: Ready, drawn: Sequence[Drawn]
+    ) -> dict[str, list[dict[str, Any]]]:
+        device = self.plan.model.device
+        chosen = [ready.drawn.index(image) for image in drawn]
+        case = Case(
+            model=self.plan.model,
+            pixels=ready.gallery.pixels[chosen].to(device),
+            targets=torch.tensor([image.target for image in drawn], device=device),
+            image_ids=tuple(image.id for image in drawn),
+            seed=self.plan.settings.seed,
+            chunk=self.plan.batch_size,
+            techniques=self._techniques,
+            masks=None if ready.masks is None else ready.masks[chosen],
+            mask_notes=tuple(ready.mask_notes[place] for place in chosen),
+            gallery=ready.gallery,
+        )
+        maps = {record.key: ready.maps[record.key][chosen].to(device) for record in records}
+        try:
+            return metric.score(case, maps)
+        except torch.OutOfMemoryError as error:
+            raise SettingsError(
+                f"{self.plan.batch_size} images at a time do not fit the device's memory; "
+                f"try --batch-size {max(1, self.plan.batch_size // 2)}"
+            ) from error
+
+    def _passes(self, metric: Metric, records: Sequence[TechniqueRecord]) -> float:
+        techniques = [self._techniques[record.key] for record in records]
+        return max(metric.passes(self.plan.model, techniques), _LEAST_PASSES * len(techniques))
 
     def _lot(self, image_id: str) -> str:
         return hashlib.sha256(f"{self.plan.settings.seed} {image_id} scored".encode()).hexdigest()
@@ -81,74 +200,84 @@ class Scorer:
         ]
         return maps + [record for record, _ in self.plan.controls]
 
-    def __call__(self, shard: int) -> Iterator[Receipt]:
-        """Scores what is pending in a shard, one batch after the other, then writes its parts."""
-        pending = self.pending(shard)
-        if not pending:
-            return
-        targets = self.chosen[shard]
-        refs = [ref for ref in self.plan.shards[shard] if ref.id in targets]
-        stored = self._stored(shard, targets)
-        rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        work = sum(metric.passes(self.plan.model) * len(missing) for _, metric, missing in pending)
-        for batch in prepared_batches(self.plan, refs):
-            usable = [image for image in batch if image.pixels is not None]
-            case = self._case([image.ref for image in usable], [image.pixels for image in usable], targets)
-            controls = self._controls(case)
-            for record, metric, missing in pending:
-                maps = {
-                    technique.key: controls[technique.key]
-                    if technique.key in controls
-                    else torch.stack([stored[technique.key][name] for name in case.image_ids]).to(case.pixels)
-                    for technique in missing
-                }
-                for key, scores in metric.score(case, maps).items():
-                    rows.setdefault((record.key, key), []).extend(
-                        {"id": name, "target": targets[name], **score}
-                        for name, score in zip(case.image_ids, scores, strict=True)
-                    )
-                share = metric.passes(self.plan.model) * len(missing) / work
-                yield Receipt(len(batch) * share, stage=SCORE)
-        for record, _, missing in pending:
-            for technique in missing:
-                table = scores_table(rows.get((record.key, technique.key), []), record.columns)
-                self.folder.write_table(score_part(record, technique, shard), table)
+    @cached_property
+    def _techniques(self) -> Mapping[str, Technique]:
+        known = (*self.plan.techniques, *self.plan.controls)
+        return {record.key: technique for record, technique in known if isinstance(technique, Technique)}
 
-    def _stored(self, shard: int, targets: Mapping[str, int]) -> dict[str, dict[str, Tensor]]:
-        """Maps of the images to be scored, by technique and image; NaN where there is none."""
+    def _ready(self, part: int, keys: set[str]) -> Ready:
+        """Everything about the images of a part; those that cannot be read any more are left out."""
+        by_id = {image.id: image for image in self.parts[part]}
+        refs = [
+            ref for shard in self.plan.shards.values() for ref in shard if ref.id in by_id
+        ]  # in id order, as the shards are
+        images = [
+            image
+            for batch in prepared_batches(self.plan, refs)
+            for image in batch
+            if image.pixels is not None
+        ]
+        drawn = [by_id[image.ref.id] for image in images]
+        gallery = Gallery(
+            pixels=torch.stack([image.pixels for image in images if image.pixels is not None]),
+            labels=torch.tensor([-1 if image.ref.label is None else image.ref.label for image in images]),
+            image_ids=tuple(image.ref.id for image in images),
+        )
+        masks: Tensor | None = None
+        notes: list[str | None] = [None] * len(images)
+        if self.plan.masks:
+            found = [self._mask(image.ref.id, image.view.original) for image in images if image.view]
+            masks, notes = torch.stack([mask for mask, _ in found]), [note for _, note in found]
+        controls = {record.key for record, _ in self.plan.controls}
+        maps = self._stored(drawn, keys - controls) | self._controls(gallery)
+        return Ready(drawn, gallery, masks, notes, maps)
+
+    def _mask(self, image_id: str, size: tuple[int, int]) -> tuple[Tensor, str | None]:
+        """The mask of an image of (width, height) as the model sees it; or one that says nothing, and why."""
+        nothing = torch.full(self.plan.model.input_size, IGNORED)
+        path = self.plan.masks.get(image_id)
+        if path is None:
+            return nothing, "there is no mask"
+        try:
+            levels = decode_mask(path)
+        except ImageError as error:
+            return nothing, f"the mask cannot be read: {error}"
+        height, width = levels.shape
+        if (width, height) != size:
+            return nothing, f"the mask has {width} x {height} pixels, the picture {size[0]} x {size[1]}"
+        return self.plan.model.preparation.mask(levels), None
+
+    def _stored(self, drawn: Sequence[Drawn], keys: set[str]) -> dict[str, Tensor]:
+        """The stored maps of images, by technique."""
         grid = self.plan.model.layout.grid
-        found: dict[str, dict[str, Tensor]] = {}
+        places = {image.id: place for place, image in enumerate(drawn)}
+        found: dict[str, Tensor] = {}
         for record in self._scorable:
-            maps = {name: torch.full(grid, torch.nan) for name in targets}
-            part = technique_part(record, shard)
-            for row in self.folder.read_table(part).to_pylist() if self.folder.has(part) else ():
-                wanted = row["id"] in targets and row["target"] in (None, targets[row["id"]])
-                if wanted and not row["error"]:
-                    values = np.asarray(row["map"], np.float32).reshape(grid)
-                    maps[row["id"]] = torch.from_numpy(values)
+            if record.key not in keys:
+                continue
+            maps = torch.full((len(drawn), *grid), torch.nan)
+            for shard in sorted({image.shard for image in drawn}):
+                table = self.folder.read_table(technique_part(record, shard))
+                for row in table.to_pylist() if len(table) else ():
+                    place = places.get(row["id"])
+                    if place is None or row["error"] or row["target"] not in (None, drawn[place].target):
+                        continue
+                    maps[place] = torch.from_numpy(np.asarray(row["map"], np.float32).reshape(grid))
             found[record.key] = maps
         return found
 
-    def _case(
-        self, refs: Sequence[ImageRef], pixels: Sequence[Tensor | None], targets: Mapping[str, int]
-    ) -> Case:
-        plan = self.plan
-        return Case(
-            model=plan.model,
-            pixels=torch.stack([one for one in pixels if one is not None]).to(plan.model.device),
-            targets=torch.tensor([targets[ref.id] for ref in refs], device=plan.model.device),
-            image_ids=tuple(ref.id for ref in refs),
-            seed=plan.settings.seed,
-            chunk=plan.batch_size,
-        )
-
-    def _controls(self, case: Case) -> dict[str, Tensor]:
+    def _controls(self, gallery: Gallery) -> dict[str, Tensor]:
         """Maps of the controls, which know nothing of the model and need no trace of it."""
-        none = case.pixels.new_zeros(len(case.pixels), 1)
-        trace = Trace(logits=none, pixels=case.pixels, readout=none, targets=case.targets)
-        context = Context(trace, case.model, case.image_ids, case.seed, case.chunk)
+        none = gallery.pixels.new_zeros(len(gallery.pixels), 1)
+        trace = Trace(logits=none, pixels=gallery.pixels, readout=none)
+        context = Context(trace, self.plan.model, gallery.image_ids, self.plan.settings.seed)
         return {
             record.key: technique.attribute(context)
             for record, technique in self.plan.controls
             if isinstance(technique, Technique)
         }
+
+
+def _within(metric: Metric, drawn: Sequence[Drawn]) -> list[Drawn]:
+    """Those images that a metric scores."""
+    return [image for image in drawn if metric.most_images is None or image.lot < metric.most_images]

@@ -101,6 +101,7 @@ class RunSettings:
         metrics: by which maps are scored: ``none``, ``core``, ``all``, names with parameters.
         score_images: how many images are scored, drawn by chance: a number, ``all``, or ``auto``: 16 on the
             CPU and 64 on a GPU.
+        masks: folder of masks, a PNG with the name of its image each, for the metrics that need them.
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
         batch_size: images in a batch; ``auto`` fits the device.
         device: ``auto`` takes CUDA where there is one.
@@ -118,6 +119,7 @@ class RunSettings:
     techniques: tuple[str, ...] = ("core",)
     metrics: tuple[str, ...] = ("none",)
     score_images: int | Literal["auto", "all"] = "auto"
+    masks: str | None = None
     targets: tuple[str, ...] = ("predicted",)
     batch_size: int | Literal["auto"] = "auto"
     device: Device = "auto"
@@ -127,7 +129,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         for name in ("images", "techniques", "metrics", "targets"):
             object.__setattr__(self, name, _words(getattr(self, name)))
-        for name in ("model", "checkpoint", "labels", "model_card"):
+        for name in ("model", "checkpoint", "labels", "model_card", "masks"):
             object.__setattr__(self, name, _text(name, getattr(self, name)))
         if not self.images:
             raise SettingsError("no images given; name at least one file, folder or CSV manifest")

@@ -114,3 +114,38 @@ def test_small_and_thin_pictures_are_prepared(mode: str, original: tuple[int, in
     assert pixels.shape == (3, 64, 64)
     assert pixels.isfinite().all()
     assert view.original == original
+
+
+@pytest.mark.parametrize("mode", ["center", "border", "squash"])
+def test_a_mask_is_cut_like_its_picture(mode: str) -> None:
+    y, x = np.mgrid[0:150, 0:220]
+    classes = ((y // 30) * 300 + x // 40).astype(np.int32)
+    grey = np.repeat((classes[..., None] % 300 + classes[..., None] // 300) * 20 + 40, 3, -1).astype(np.uint8)
+    preparation = Preparation(
+        {
+            "input_size": (3, 96, 128),
+            "interpolation": "bicubic",
+            "mean": (0.0,) * 3,
+            "std": (1.0,) * 3,
+            "crop_pct": 1.0,
+            "crop_mode": mode,
+        }
+    )
+    pixels, _ = preparation(grey)
+    mask = preparation.mask(classes)
+    assert mask.shape == pixels.shape[1:]
+    assert set(mask.unique().tolist()) <= {-2, *np.unique(classes).tolist()}
+    inside = mask >= 0
+    assert (mask == -2).any() == (mode == "border")
+    expected = (mask % 300 + mask // 300) * 20 + 40
+    agree = (pixels[0] * 255 - expected).abs()[inside] < 10
+    assert agree.float().mean() > 0.85  # all but the seams
+
+
+def test_a_mask_keeps_what_is_to_be_ignored() -> None:
+    config = {"input_size": (3, 32, 32), "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    preparation = Preparation({**config, "crop_pct": 1.0})
+    classes = np.full((32, 32), -1, np.int32)
+    classes[:8], classes[8:16] = -2, 70_000
+    mask = preparation.mask(classes)
+    assert [int(mask[row, 5]) for row in (0, 7, 8, 15, 16, 31)] == [-2, -2, 70_000, 70_000, -1, -1]

@@ -11,6 +11,8 @@ Item = TypeVar("Item")
 
 EXPLAIN = "explain"
 """The stage of work that all images go through."""
+SCORE = "score"
+"""The stage of work that images to be scored go through."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Receipt:
     """A worker's word that some of its item is done.
 
     Attributes:
-        done: units (images) finished since the last receipt; parts of one count.
+        done: units finished since the last receipt (images; of scoring, forward passes); parts of one count.
         stage: of the work, where it has several.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from vitreport.faithfulness.metric import Case, Metric, Row, register
 from vitreport.faithfulness.ranking import is_defined
 from vitreport.masking import black, every_variant
 from vitreport.model.load import VisionModel
+from vitreport.techniques.technique import Technique
 
 LEVELS = tuple(range(10, 100, 10))
 """Percent of the pixels that are blackened."""
@@ -53,20 +54,20 @@ class BlackPixels(Metric):
     )
     columns: ClassVar[Mapping[str, str]] = {"positive": "float", "negative": "float"}
 
-    def passes(self, model: VisionModel) -> float:
+    def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:
         """See `Metric.passes`."""
-        return 2 * len(LEVELS)
+        return 2 * len(LEVELS) * len(techniques)
 
     def supports(self, model: VisionModel) -> str | None:
         """See `Metric.supports`."""
         return None if len(model.classes) > 1 else "there is no prediction to keep: the model has no classes"
 
-    @torch.no_grad()
     def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
         """See `Metric.score`."""
         filling = black(case.pixels, case.model)
-        predicted = torch.cat([case.model.module(part) for part in torch.split(case.pixels, case.chunk)])
-        return {key: self._rows(case, values, filling, predicted.argmax(1)) for key, values in maps.items()}
+        with case.evaluating():
+            predicted = case.logits(case.pixels).argmax(1)
+            return {key: self._rows(case, values, filling, predicted) for key, values in maps.items()}
 
     def _rows(self, case: Case, maps: Tensor, filling: Tensor, predicted: Tensor) -> list[Row]:
         height, width = case.pixels.shape[-2:]

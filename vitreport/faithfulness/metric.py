@@ -7,16 +7,47 @@ are few and large.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from vitreport.configurable import Configurable
 from vitreport.model.load import VisionModel
 from vitreport.registry import Registry
 from vitreport.settings import Parameter, TechniqueSpec
+from vitreport.techniques.maps import Maps, maps_of
+from vitreport.techniques.technique import SHARED_PASSES, Technique
+
+Value = TypeVar("Value")
+BACKGROUND, IGNORED = -1, -2
+"""What a pixel of a mask shows where it is no class."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All images that are scored together, of which a batch is a part.
+
+    Attributes:
+        pixels: normalised, ``(images, 3, height, width)``.
+        labels: class indices, ``(images,)``; -1 without a label.
+        image_ids: of the images.
+        shared: what metrics found out about all of them, by name.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    image_ids: tuple[str, ...]
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], Value]) -> Value:
+        """Returns what `make` gives, made once only."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return cast(Value, self.shared[name])
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,11 @@ class Case:
         image_ids: of the batch; random draws are seeded by them.
         seed: of the run.
         chunk: whole pictures that a pass may have at a time.
+        techniques: what made the maps, by key, for metrics that explain anew.
+        masks: which class each pixel shows, ``(batch, height, width)``: an index, `BACKGROUND` or `IGNORED`;
+            None without masks.
+        mask_notes: why an image's mask says nothing, or None, ``(batch,)``.
+        gallery: all images that are scored together; None: this batch is all, and has no labels.
     """
 
     model: VisionModel
@@ -38,6 +74,36 @@ class Case:
     image_ids: tuple[str, ...]
     seed: int
     chunk: int = 32
+    techniques: Mapping[str, Technique] = field(default_factory=dict)
+    masks: Tensor | None = None
+    mask_notes: tuple[str | None, ...] = ()
+    gallery: Gallery | None = None
+
+    def explain(
+        self, keys: Iterable[str], pixels: Tensor, *targets: Tensor, image_ids: Sequence[str] | None = None
+    ) -> list[Maps]:
+        """Explains pictures anew; see `maps_of`.
+
+        Args:
+            keys: of the techniques.
+            pixels: ``(pictures, 3, height, width)``.
+            targets: class indices, ``(pictures,)`` each.
+            image_ids: of the pictures; None: those of the batch.
+        """
+        techniques = [self.techniques[key] for key in keys]
+        names = self.image_ids if image_ids is None else image_ids
+        return maps_of(self.model, techniques, pixels, targets, names, self.seed, self.chunk)
+
+    @torch.no_grad()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """What the model says of pictures, ``(pictures, classes)``, float32."""
+        return torch.cat([self.model.module(part).float() for part in torch.split(pixels, self.chunk)])
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Passes that only look at the model's score may take half precision, on a GPU."""
+        with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=self.pixels.is_cuda):
+            yield
 
 
 Row = dict[str, Any]
@@ -54,10 +120,13 @@ class Metric(Configurable, ABC):
         source: authors, year, arXiv id, equation.
         measures: what a reader may conclude.
         does_not_measure: what a reader may not.
-        higher_is_better: whether a larger value speaks for a technique; None: it describes, and ranks nothing.
+        higher_is_better: whether a larger value speaks for a technique; None: it only describes.
         columns: name to Arrow type of what a row has beside its value.
         tier: the smallest tier that scores by it.
         tier_settings: the settings of its parameters that a tier has.
+        most_images: how many images of the sample it scores at most; None: all.
+        needs_labels: whether it scores nothing without labels.
+        needs_masks: whether it scores nothing without masks.
     """
 
     title: ClassVar[str]
@@ -69,6 +138,9 @@ class Metric(Configurable, ABC):
     columns: ClassVar[Mapping[str, str]] = {}
     tier: ClassVar[Literal["core", "all"]] = "all"
     tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
+    most_images: ClassVar[int | None] = None
+    needs_labels: ClassVar[bool] = False
+    needs_masks: ClassVar[bool] = False
 
     def describe(self) -> dict[str, Any]:
         """Plain values: all that a manifest or a listing says of this setting."""
@@ -95,12 +167,18 @@ class Metric(Configurable, ABC):
         """
 
     @abstractmethod
-    def passes(self, model: VisionModel) -> float:
-        """Roughly what it costs: a technique and image, in plain forward passes."""
+    def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:
+        """Roughly what it costs to score some techniques on one image, in plain forward passes."""
 
     def supports(self, model: VisionModel) -> str | None:
         """Returns why `model` cannot be scored by this, or None where it can."""
         return None
+
+
+def explaining_passes(model: VisionModel, techniques: Sequence[Technique]) -> float:
+    """Roughly what it costs to explain one image anew for one target, in plain forward passes."""
+    kinds = {technique.backward for technique in techniques if technique.needs}
+    return SHARED_PASSES * len(kinds) + sum(technique.passes(model) for technique in techniques)
 
 
 METRICS: Registry[type[Metric]] = Registry("metric")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +16,7 @@ from vitreport.faithfulness.ranking import is_defined, most_relevant_first
 from vitreport.masking import black, blurred, hide, mean_colour, token_drop, why_no_token_drop
 from vitreport.model.layout import Readout
 from vitreport.model.load import VisionModel
+from vitreport.techniques.technique import Technique
 
 BLUR = 0.05
 """Standard deviation of the blur, as a share of the shorter side."""
@@ -66,9 +67,9 @@ class RelevanceGain(Metric):
     )
     steps: int = count(10, 1, 1000, "steps from the whole picture to none of it")
 
-    def passes(self, model: VisionModel) -> float:
+    def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:
         """See `Metric.passes`; sequences of which tokens are dropped cost half on average."""
-        return 2 * self.steps * (0.6 if self.occluder == "token_drop" else 1)
+        return 2 * self.steps * (0.6 if self.occluder == "token_drop" else 1) * len(techniques)
 
     def supports(self, model: VisionModel) -> str | None:
         """See `Metric.supports`."""
@@ -76,14 +77,13 @@ class RelevanceGain(Metric):
             return "the model has no classifier, so there is no score to lose"
         return why_no_token_drop(model) if self.occluder == "token_drop" else None
 
-    @torch.no_grad()
     def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
         """See `Metric.score`."""
         hidden = self._hidden(case.model)
         total = case.model.layout.num_patches
         orders = {key: most_relevant_first(values, case.image_ids, case.seed) for key, values in maps.items()}
         stacked = torch.stack([order for one in orders.values() for order in (one, one.flip(1))], 1)
-        with self._hiding(case) as run:
+        with case.evaluating(), self._hiding(case) as run:
             curves, kept = self._curves(case, stacked, hidden, run)
         share = torch.tensor(hidden, dtype=torch.float64) / total
         areas = torch.trapezoid(curves.double(), share)

@@ -8,10 +8,10 @@ Differs: the EXIF orientation is applied, and grey levels beyond 8 bits are scal
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ from vitreport.errors import ImageError
 from vitreport.images.file import open_regular, system_reason
 
 Pixels = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.int32]
+Found = TypeVar("Found")
 
 PIXEL_LIMIT = 89_478_485
 """Pixels of the largest image that is decoded (about 9459 x 9459; Pillow warns from there on)."""
@@ -60,9 +62,25 @@ def decode(path: Path) -> Pixels:
     Raises:
         ImageError: the reason, without the path.
     """
+    return _guarded(path, _decode)
+
+
+def decode_mask(path: Path) -> Classes:
+    """Reads a mask, a PNG of numbers: `(height, width)` int32.
+
+    0 is background, k the class of index k - 1, 255 is to be ignored (of 16 bits 65535). The result holds
+    class indices, -1 for background and -2 for what is to be ignored.
+
+    Raises:
+        ImageError: the reason, without the path.
+    """
+    return _guarded(path, _decode_mask)
+
+
+def _guarded(path: Path, read: Callable[[BinaryIO], Found]) -> Found:
     with open_regular(path) as file, _whole_files_only():
         try:
-            return _decode(file)
+            return read(file)
         except ImageError:
             raise
         except Exception as error:  # decoders fail on hostile bytes in every way there is
@@ -105,6 +123,18 @@ def _decode(file: BinaryIO) -> Pixels:
         orientation = _orientation(image)
         pixels = _upright(_rgb(image), orientation)
     return np.ascontiguousarray(pixels)
+
+
+def _decode_mask(file: BinaryIO) -> Classes:
+    with Image.open(file, formats=("PNG",)) as image:
+        if image.width * image.height > PIXEL_LIMIT:
+            raise ImageError(f"it has {image.width} x {image.height} pixels; {_LIMIT}")
+        if image.mode not in ("1", "L", "P", "I;16", "I"):
+            raise ImageError("a mask has one number a pixel (grey or palette PNG), not colours")
+        image.load()
+        levels = np.asarray(image).astype(np.int32)
+    ignored = 65535 if image.mode.startswith("I") else 255
+    return np.where(levels == ignored, -2, levels - 1)
 
 
 def _rgb(image: Image.Image) -> Pixels:

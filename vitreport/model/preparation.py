@@ -41,6 +41,9 @@ class Preparation:
         arguments = {key: value for key, value in given.items() if key in known}
         transform = create_transform(input_size=size, is_training=False, **arguments)
         object.__setattr__(self, "_transform", transform)
+        plain = arguments | {"interpolation": "nearest", "mean": (0.0,) * 3, "std": (1.0,) * 3}
+        numbers = create_transform(input_size=size, is_training=False, **plain)
+        object.__setattr__(self, "_mask_transform", numbers)
 
     def __call__(self, rgb: npt.NDArray[np.uint8]) -> tuple[Tensor, View]:
         """Prepares one picture.
@@ -58,6 +61,22 @@ class Preparation:
         picture = Image.fromarray(rgb)
         pixels: Tensor = self._transform(picture)  # type: ignore[attr-defined]
         return pixels, self._view(pixels, (rgb.shape[1], rgb.shape[0]))
+
+    def mask(self, classes: npt.NDArray[np.int32]) -> Tensor:
+        """Cuts and scales a mask like its picture, each pixel taking the nearest one's class.
+
+        Args:
+            classes: indices, -1 and -2 as of `vitreport.images.decode.decode_mask`, ``(height, width)``.
+
+        Returns:
+            ``(height, width)`` of the model's input, int64; -2 beyond the picture.
+        """
+        numbers = classes.astype(np.int64) + 3  # from 1; a border that is added has 0
+        channels = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16 & 255], -1).astype(np.uint8)
+        prepared: Tensor = self._mask_transform(Image.fromarray(channels))  # type: ignore[attr-defined]
+        low, middle, high = (prepared * 255).round().to(torch.int64)
+        found: Tensor = low + (middle << 8) + (high << 16) - 3
+        return found.clamp(min=-2)
 
     def canary_sha256(self) -> str:
         """SHA-256 of a fixed synthetic picture after the transform, rounded to 1e-4; hex.

@@ -47,12 +47,9 @@ def close(
                 errors = folder.read_table(part, ["error"])["error"]
                 failed += len(errors) - errors.null_count
                 parts.append(part)
-        scores = (
-            paths.score_part(metric, record, shard)
-            for metric in manifest.metrics
-            for record in (*manifest.techniques, *manifest.controls)
-        )
-        parts += filter(folder.has, scores)
+    for metric in manifest.metrics:
+        for record in (*manifest.techniques, *manifest.controls):
+            parts += folder.score_parts(metric, record)
     data = dataclasses.replace(manifest.data, quarantined=quarantined, failed=failed)
     files = {}
     for number, part in enumerate(sorted(parts)):

@@ -7,6 +7,7 @@ committed is ever deleted here.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,9 +42,9 @@ def technique_part(record: TechniqueRecord, shard: int) -> str:
     return f"data/{room}/{record.folder}/{part_name(shard)}"
 
 
-def score_part(metric: MetricRecord, technique: TechniqueRecord, shard: int) -> str:
-    """Path of a technique's scores in a shard."""
-    return f"data/scores/{metric.folder}/{technique.folder}/{part_name(shard)}"
+def score_part(metric: MetricRecord, technique: TechniqueRecord, part: int) -> str:
+    """Path of a technique's scores of a part of the images that are scored."""
+    return f"data/scores/{metric.folder}/{technique.folder}/{part_name(part)}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ class RunFolder:
     def has(self, path: str) -> bool:
         """True where the file at `path` is committed."""
         return (self.root / path).is_file()
+
+    def score_parts(self, metric: MetricRecord, technique: TechniqueRecord) -> list[str]:
+        """Paths of all committed scores of a technique, in order."""
+        paths = (score_part(metric, technique, part) for part in itertools.count())
+        return list(itertools.takewhile(self.has, paths))
 
     def write(self, path: str, content: bytes) -> None:
         """Commits `content` at `path`: all of it or nothing.

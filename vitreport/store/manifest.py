@@ -85,7 +85,7 @@ class MetricRecord:
         digest: 8 hex digits of name, version, all parameters and the number of images.
         images: how many images of the run are scored, drawn by chance; None: all.
         short: the title in a word or two, for the head of a column.
-        higher_is_better: whether a larger value speaks for a technique; None: it describes, and ranks nothing.
+        higher_is_better: whether a larger value speaks for a technique; None: it only describes.
         columns: what a row has beside its value: name to Arrow type.
         measures: what a reader may conclude from it.
         does_not_measure: what a reader may not.

@@ -150,8 +150,7 @@ class Run:
 
     def scores(self, metric: MetricRecord, technique: TechniqueRecord) -> pa.Table:
         """A technique's scores, one row an image that was scored, in id order; empty without any."""
-        parts = (paths.score_part(metric, technique, shard) for shard in self.shards)
-        tables = [self.folder.read_table(part) for part in parts if self.folder.has(part)]
+        tables = [self.folder.read_table(part) for part in self.folder.score_parts(metric, technique)]
         return pa.concat_tables(tables) if tables else scores_table([], metric.columns)
 
     def _shard_of(self, image_id: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -19,12 +20,18 @@ from torch import Tensor
 
 from vitreport.configurable import Configurable
 from vitreport.draws import generator
-from vitreport.errors import SettingsError
+from vitreport.errors import SettingsError, TechniqueError
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import GRADIENTS, Backward, Need, Trace
 from vitreport.registry import Registry
 from vitreport.settings import Parameter, TechniqueSpec
 
+FAILURES: tuple[type[Exception], ...] = (
+    *(TechniqueError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
+)
+"""What a technique may raise on a batch; the run goes on without its maps."""
+SHARED_PASSES = 3
+"""The traced forward and gradient of a target, roughly, in plain forward passes."""
 Value = TypeVar("Value")
 Tier = Literal["core", "standard", "all"]
 TIERS: tuple[Tier, ...] = ("core", "standard", "all")
@@ -184,6 +191,10 @@ class Technique(Explainable):
         """Explains one batch with this setting alone; see `attribute_all`."""
         return next(iter(self.attribute_all([self], context)))
 
+    def claimed_sum(self, context: Context) -> Tensor | None:
+        """What the values of each map must sum to, ``(batch,)``; None where nothing is claimed."""
+        return None
+
 
 @dataclass(frozen=True)
 class Observation(Explainable):
@@ -202,6 +213,7 @@ class Observation(Explainable):
 
 TECHNIQUES: Registry[type[Explainable]] = Registry("technique")
 Kind = TypeVar("Kind", bound=Explainable)
+Member = TypeVar("Member", bound="Explainable")
 
 
 def register(cls: type[Kind]) -> type[Kind]:
@@ -213,6 +225,14 @@ def register(cls: type[Kind]) -> type[Kind]:
 def needs_of(techniques: Iterable[Explainable]) -> Need:
     """All that these techniques read."""
     return reduce(or_, (technique.needs for technique in techniques), Need.NOTHING)
+
+
+def alike(techniques: Iterable[Member]) -> list[list[Member]]:
+    """Settings of one technique together, so that they can share work; in the order of the first of each."""
+    groups: dict[type[Member], list[Member]] = defaultdict(list)
+    for technique in techniques:
+        groups[type(technique)].append(technique)
+    return list(groups.values())
 
 
 def select(specs: Sequence[str]) -> list[Explainable]:

@@ -50,3 +50,11 @@ class LibraFullGrad(Libra):
         terms = (trace.tokens[0] * trace.token_gradient[0]).sum(-1) + trace.biases[0]
         for _ in techniques:
             yield context.model.layout.to_grid(terms)
+
+    def claimed_sum(self, context: Context) -> Tensor:
+        """See `Technique.claimed_sum`: the logit, less the terms that no patch owns."""
+        trace, prefix = context.trace, context.model.layout.num_prefix_tokens
+        assert trace.biases is not None
+        logit = trace.logits.gather(1, trace.targets.unsqueeze(1)).squeeze(1)
+        at_prefix = (trace.tokens[0] * trace.token_gradient[0]).sum(-1) + trace.biases[0]
+        return logit - at_prefix[:, :prefix].sum(1) - trace.biases[1]

@@ -84,6 +84,22 @@ class PathGradients(Technique):
         for technique in techniques:
             yield _along(technique.path(context), context)
 
+    @torch.no_grad()
+    def claimed_sum(self, context: Context) -> Tensor:
+        """See `Technique.claimed_sum`: the logit, less the mean logit of where the paths begin."""
+        pixels, targets = context.trace.pixels, context.trace.targets
+        starts = [torch.unique(colours, dim=0) for colours in self.path(context).starts]
+        begun = [
+            torch.cat(
+                [
+                    context.model.module(part[..., None, None].expand(-1, -1, *pixels.shape[-2:]))[:, target]
+                    for part in torch.split(colours, context.chunk)
+                ]
+            ).mean()
+            for colours, target in zip(starts, targets, strict=True)
+        ]
+        return context.trace.logits.gather(1, targets.unsqueeze(1)).squeeze(1) - torch.stack(begun)
+
 
 def _along(path: Path, context: Context) -> Tensor:
     pixels = context.trace.pixels
