@@ -48,8 +48,8 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(pictures: Path, **changes: Any) -> RunSettings:
-    given = {"images": (str(pictures),), "techniques": FEW, "batch_size": 2, "device": "cpu", **changes}
-    return RunSettings(**given)
+    given = {"images": (str(pictures),), "techniques": FEW, "metrics": ("none",), "batch_size": 2}
+    return RunSettings(**{**given, "device": "cpu", **changes})
 
 
 def stored(root: Path) -> dict[str, bytes]:

@@ -51,7 +51,7 @@ def backbone(monkeypatch: pytest.MonkeyPatch) -> VisionModel:
 
 
 def settings(images: Path, **given: Any) -> RunSettings:
-    fixed = {"model": MODEL, "techniques": TECHNIQUES, "device": "cpu", "batch_size": 2}
+    fixed = {"model": MODEL, "techniques": TECHNIQUES, "metrics": ("none",), "device": "cpu", "batch_size": 2}
     return RunSettings(images=(str(images),), **{**fixed, **given})
 
 

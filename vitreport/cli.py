@@ -76,6 +76,22 @@ _technique_option = click.option(
 )
 
 
+_metric_options = (
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="SPEC",
+        help="Score the maps: none, core, all, or NAME[:key=value,…]; repeatable.  [default: core]",
+    ),
+    click.option(
+        "--score-images",
+        metavar="auto|all|N",
+        help="Score N images, drawn by chance.  [default: 16 on the CPU, 64 on a GPU]",
+    ),
+)
+
+
 def _explain_options(command: Command) -> Command:
     """The options that decide what is computed."""
     options = [
@@ -94,18 +110,7 @@ def _explain_options(command: Command) -> Command:
             help="How the model's outputs are to be read.  [default: auto]",
         ),
         _technique_option,
-        click.option(
-            "--metric",
-            "metrics",
-            multiple=True,
-            metavar="SPEC",
-            help="Score the maps: none, core, all, or NAME[:key=value,…]; repeatable.  [default: none]",
-        ),
-        click.option(
-            "--score-images",
-            metavar="auto|all|N",
-            help="Score N images, drawn by chance.  [default: 16 on the CPU, 64 on a GPU]",
-        ),
+        *_metric_options,
         click.option(
             "--masks", metavar="FOLDER", help="Masks to score maps by: PNGs with the names of their images."
         ),
@@ -178,6 +183,8 @@ def explain(output: Path, quiet: bool, **options: Any) -> None:
     "--images", default=24, show_default=True, type=click.IntRange(1), metavar="N", help="How many."
 )
 @_technique_option
+@_metric_options[0]
+@_metric_options[1]
 @_report_options
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def demo(
@@ -185,6 +192,8 @@ def demo(
     model: str,
     images: int,
     techniques: tuple[str, ...],
+    metrics: tuple[str, ...],
+    score_images: str | None,
     pdf: bool,
     pdf_images: int,
     quiet: bool,
@@ -192,7 +201,9 @@ def demo(
     """Do the main job on an embedded model and generated images: no network, nothing to prepare."""
     from vitreport.demo.demonstration import prepare
 
-    finished = _explain(prepare(output, model, images, techniques or ("core",)), output, quiet)
+    given = {"techniques": techniques, "metrics": metrics, "score_images": score_images}
+    options = {name: value for name, value in given.items() if value}
+    finished = _explain(prepare(output, model, images, options), output, quiet)
     _report_and_close(finished, output, pdf, pdf_images, quiet)
 
 

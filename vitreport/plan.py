@@ -226,6 +226,8 @@ def _metric_record(
     metric: Metric, model: VisionModel, sample: int | None, masks: Masks, *, labelled: bool
 ) -> MetricRecord:
     skipped = metric.supports(model)
+    if skipped is None and not len(model.classes):
+        skipped = "the model has no classifier, so no class is explained and scored"
     if skipped is None and metric.needs_labels and not labelled:
         skipped = "no image has a label"
     if skipped is None and metric.needs_masks and not masks.paths:

@@ -117,7 +117,7 @@ class RunSettings:
     image_size: tuple[int, int] | None = None
     head: HeadKind = "auto"
     techniques: tuple[str, ...] = ("core",)
-    metrics: tuple[str, ...] = ("none",)
+    metrics: tuple[str, ...] = ("core",)
     score_images: int | Literal["auto", "all"] = "auto"
     masks: str | None = None
     targets: tuple[str, ...] = ("predicted",)

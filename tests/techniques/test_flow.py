@@ -175,6 +175,7 @@ def run(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     settings = RunSettings(
         images=(str(pictures),),
         techniques=("core", "attention_flow:images=2"),
+        metrics=("none",),
         batch_size=2,
         device="cpu",
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vitreport.demo.image_set import write_images
 from vitreport.errors import StoreError
+from vitreport.faithfulness.metric import select as select_metrics
 from vitreport.model.embedded import EMBEDDED, embedded_folder
 from vitreport.settings import RunSettings
 from vitreport.store import RunFolder
@@ -14,7 +16,7 @@ from vitreport.store.folder import DEMO_TABLE
 from vitreport.techniques.technique import select
 
 
-def prepare(output: Path, model: str, images: int, techniques: Sequence[str]) -> RunSettings:
+def prepare(output: Path, model: str, images: int, options: Mapping[str, Any]) -> RunSettings:
     """Writes the demonstration's images into a run folder.
 
     The two likeliest classes of every image are explained, and its label where it has one: two objects in
@@ -24,22 +26,23 @@ def prepare(output: Path, model: str, images: int, techniques: Sequence[str]) ->
         output: the run folder.
         model: ``honest`` or ``shortcut``.
         images: how many.
-        techniques: specs and tiers.
+        options: further settings: techniques, metrics, how many images are scored.
 
     Returns:
         The settings to explain them with.
 
     Raises:
-        SettingsError: there is no such model, or a technique cannot be used.
+        SettingsError: there is no such model, or a technique or metric cannot be used.
         StoreError: the folder holds something else, other images or another run, or cannot be written.
     """
     name = f"{EMBEDDED}{model}"
     embedded_folder(name)
-    select(techniques)
     table = output / DEMO_TABLE
     if RunFolder(output).claim() is not None and not table.is_file():
         raise StoreError(f"{output} holds another run; nothing was touched; choose another -o")
+    fixed = {"images": (str(table),), "model": name, "targets": ("top2", "label")}
+    settings = RunSettings.from_mapping({**fixed, "masks": str(table.parent / "masks"), **options})
+    select(settings.techniques)
+    select_metrics(settings.metrics)
     write_images(table, images)
-    return RunSettings(
-        images=(str(table),), model=name, techniques=tuple(techniques), targets=("top2", "label")
-    )
+    return settings
