@@ -6,6 +6,8 @@ import pytest
 import torch
 from tiny_model import EVERYTHING, VARIANTS, every_technique, explainable, fits, noise, vision_model
 
+from vitreport.faithfulness.metric import Case
+from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import automatic_batch_size
 from vitreport.model.trace import Backward
@@ -45,3 +47,18 @@ def test_maps_on_the_gpu_agree_with_those_on_the_cpu(variant: str, backward: Bac
 
 def test_a_batch_that_fits_the_gpu_is_chosen() -> None:
     assert automatic_batch_size(on_the_gpu(vision_model("class_token"))) >= 1
+
+
+@pytest.mark.parametrize("metric", [RelevanceGain(steps=5), RelevanceGain(steps=5, occluder="blur")])
+@pytest.mark.parametrize("variant", ["class_token", "attention_pool", "beit"])
+def test_scores_in_half_precision_agree_with_those_on_the_cpu(variant: str, metric: RelevanceGain) -> None:
+    here = vision_model(variant)
+    maps = torch.rand(4, *here.layout.grid, generator=torch.Generator().manual_seed(0))
+    values = []
+    for model in (here, on_the_gpu(here)):
+        pixels = noise(model, 4).to(model.device)
+        targets = torch.zeros(len(pixels), dtype=torch.long, device=model.device)
+        case = Case(model, pixels, targets, ("a", "b", "c", "d"), seed=0)
+        rows = metric.score(case, {"map": maps.to(model.device)})["map"]
+        values.append([row["value"] for row in rows])
+    assert values[1] == pytest.approx(values[0], abs=0.01)

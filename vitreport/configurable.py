@@ -112,7 +112,8 @@ class ParameterCheck:
         return int(value) if self.whole else float(value)
 
     def _range(self) -> str:
-        return f"in [{self.low:g}, {self.high:g}{')' if self.open else ']'}"
+        low, high = (f"{end:,}" if self.whole else f"{end:g}" for end in (self.low, self.high))
+        return f"in [{low}, {high}{')' if self.open else ']'}"
 
     def __str__(self) -> str:
         return f"{self.help} ({' | '.join(self.choices) if self.choices else self._range()})"

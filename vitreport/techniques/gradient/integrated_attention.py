@@ -72,7 +72,7 @@ class TransitionAttentionMaps(IntegratedAttention):
         Chain, NeurIPS 2021 workshop on eXplainable AI approaches for debugging and diagnosis.
 
     Differs:
-        See `differs`.
+        Heads that read several tokens keep a row for each, as the public code does for mean readouts only.
     """
 
     name = "tam"
@@ -143,7 +143,7 @@ class BeyondIntuitionToken(BeyondIntuition):
         the token-wise attention map.
 
     Differs:
-        See `differs`.
+        Heads that read several tokens keep a row for each, as the public code does for mean readouts only.
     """
 
     name = "beyond_intuition_token"
@@ -197,7 +197,7 @@ class BeyondIntuitionHead(BeyondIntuition):
         the head-wise attention map.
 
     Differs:
-        See `differs`.
+        Heads that read several tokens keep a row for each, as the public code does for mean readouts only.
     """
 
     name = "beyond_intuition_head"
