@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +18,19 @@ def centred_ranks(values: ArrayLike) -> Floats:
         float64 of the same shape; NaN in every row that has a value which is not finite.
     """
     table = np.asarray(values, dtype=np.float64)
-    ranks = rankdata(table, axis=-1) - (table.shape[-1] + 1) / 2
-    return np.where(np.isfinite(table).all(-1, keepdims=True), ranks, np.nan)
+    items = table.shape[-1]
+    order = table.argsort(axis=-1)
+    ordered = np.take_along_axis(table, order, axis=-1)
+    new = np.ones(table.shape, dtype=bool)
+    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    ends = np.ones(table.shape, dtype=bool)
+    ends[..., :-1] = new[..., 1:]
+    places = np.arange(items)
+    first = np.maximum.accumulate(np.where(new, places, 0), axis=-1)
+    last = np.minimum.accumulate(np.where(ends, places, items)[..., ::-1], axis=-1)[..., ::-1]
+    ranks = np.empty(table.shape)
+    np.put_along_axis(ranks, order, (first + last - (items - 1)) / 2, axis=-1)
+    return np.where(np.isfinite(table).all(axis=-1, keepdims=True), ranks, np.nan)
 
 
 def spearman(one: ArrayLike, other: ArrayLike) -> Floats:

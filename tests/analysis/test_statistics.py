@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t, ttest_1samp
 
 from vitreport.analysis.statistics import FEWEST, Bootstrap, Scores, holm
 
@@ -23,12 +24,47 @@ def holding(estimates: object, truth: float) -> float:
     return float(np.mean((estimates.low <= truth) & (truth <= estimates.high)))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("skew", [False, True])
-def test_intervals_hold_the_true_mean_in_93_to_97_percent(skew: bool) -> None:
-    values = normal(4000, 64)
-    values, truth = (values**2, 1.0) if skew else (values + 3, 3.0)
-    share = holding(QUICK.estimate(values), truth)
-    assert (0.91 if skew else 0.93) <= share <= 0.97
+@pytest.mark.parametrize(
+    ("kind", "images", "least"),
+    [
+        ("normal", 5, 0.91),
+        ("normal", 16, 0.93),
+        ("normal", 64, 0.93),
+        ("skewed", 16, 0.91),  # 92 % of them; Student's t interval has 91 %
+        ("skewed", 64, 0.93),
+    ],
+)
+def test_intervals_hold_the_true_mean_in_93_to_97_percent(kind: str, images: int, least: float) -> None:
+    generator = np.random.default_rng(2)
+    draw = {"normal": generator.standard_normal, "skewed": generator.standard_exponential}[kind]
+    values, truth = draw((4000, images)) + 3, {"normal": 3, "skewed": 4}[kind]
+    assert least <= holding(QUICK.estimate(values), truth) <= 0.97
+
+
+def test_percentile_intervals_that_are_not_expanded_would_be_too_narrow() -> None:
+    values = normal(4000, 16)
+    ends = np.quantile(QUICK.means(values), (0.025, 0.975), axis=1)
+    assert np.mean((ends[0] <= 0) & (ends[1] >= 0)) < 0.93
+
+
+def test_rows_of_different_numbers_of_images_have_each_its_own_tails() -> None:
+    values = normal(2, 40, seed=8)
+    values[1, 12:] = NAN
+    found, means = Bootstrap().estimate(values), Bootstrap().means(values)
+    for row, n in ((0, 40), (1, 12)):
+        tail = norm.cdf(t.ppf(0.025, n - 1) * (n / (n - 1)) ** 0.5)
+        ends = np.quantile(means[row], (tail, 1 - tail))
+        np.testing.assert_allclose([found.low[row], found.high[row]], ends)
+
+
+def test_few_images_give_about_the_interval_and_the_p_value_of_student() -> None:
+    for n in (8, 16, 64):
+        values = normal(n, seed=n)
+        values += 0.5 * values.std(ddof=1) - values.mean()
+        found, student = Bootstrap().estimate([values]), ttest_1samp(values, 0)
+        expected = student.confidence_interval(0.95)
+        np.testing.assert_allclose([found.low[0], found.high[0]], expected, atol=0.06 * np.ptp(expected))
+        assert found.p[0] == pytest.approx(student.pvalue, rel=0.35)
 
 
 def test_intervals_of_equal_techniques_differences_hold_0_in_93_to_97_percent() -> None:
@@ -46,11 +82,21 @@ def test_p_values_of_a_true_null_are_uniform() -> None:
     )
 
 
-def test_a_p_value_is_below_5_percent_where_the_interval_leaves_0_out() -> None:
-    found = Bootstrap(resamples=1999).estimate(normal(500, 20, seed=4) + 0.4)
+@pytest.mark.parametrize("images", [6, 20, 64])
+def test_a_p_value_is_below_5_percent_where_the_interval_leaves_0_out(images: int) -> None:
+    values = normal(500, images, seed=4) + 2 / images**0.5
+    values[:9, 0] = NAN
+    found = Bootstrap(resamples=9999).estimate(values)
     out = (found.low > 0) | (found.high < 0)
     assert 0.2 < out.mean() < 0.8
     assert np.mean(out == (found.p < 0.05)) > 0.99
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.99])
+def test_an_interval_of_the_level_of_a_p_value_ends_at_0(level: float) -> None:
+    values = normal(16, seed=11)
+    low = Bootstrap(40_000, level=level).estimate([values]).low[0]
+    assert Bootstrap(40_000).estimate([values - low]).p[0] == pytest.approx(1 - level, rel=0.03)
 
 
 def test_means_agree_with_a_loop_over_resamples() -> None:
@@ -74,8 +120,12 @@ def test_intervals_and_p_values_agree_with_a_loop_over_other_draws() -> None:
     means = np.array([values[generator.integers(40, size=40)].mean() for _ in range(10_000)])
     found = Bootstrap().estimate([values])
     assert found.mean[0] == pytest.approx(values.mean())
-    np.testing.assert_allclose([found.low[0], found.high[0]], np.percentile(means, [2.5, 97.5]), atol=0.01)
-    assert found.p[0] == pytest.approx(2 * np.mean(means <= 0), abs=0.01)
+    expanded = (40 / 39) ** 0.5
+    tail = norm.cdf(t.ppf(0.025, 39) * expanded)
+    np.testing.assert_allclose(
+        [found.low[0], found.high[0]], np.quantile(means, [tail, 1 - tail]), atol=0.015
+    )
+    assert found.p[0] == pytest.approx(2 * t.cdf(norm.ppf(np.mean(means <= 0)) / expanded, 39), abs=0.01)
     assert 0.02 < found.p[0] < 0.2
 
 
@@ -113,8 +163,20 @@ def test_a_technique_against_itself_has_the_p_value_1() -> None:
     assert (gap.low[0], gap.high[0], gap.p[0]) == (0, 0, 1)
 
 
-def test_the_smallest_p_value_is_that_of_the_plus_one() -> None:
-    assert Bootstrap(resamples=199).estimate([np.full(10, 0.5)]).p[0] == pytest.approx(2 / 200)
+def test_a_p_value_beyond_what_resamples_show_is_that_of_student() -> None:
+    values = normal(3, 16, seed=12) + np.array([[3.0], [-3.0], [0.0]])
+    values[0, 3] = NAN
+    found = Bootstrap(resamples=999).estimate(values).p
+    far = [ttest_1samp(row, 0, nan_policy="omit").pvalue for row in values[:2]]
+    np.testing.assert_allclose(found[:2], far)
+    assert max(far) < 1e-5 < 0.01 < found[2]
+
+
+def test_values_that_are_all_equal_have_the_p_value_of_the_plus_one() -> None:
+    expected = 2 * t.cdf(norm.ppf(1 / 200) / (10 / 9) ** 0.5, 9)
+    found = Bootstrap(resamples=199).estimate([np.full(10, 0.1), np.full(10, -7.0)])
+    np.testing.assert_allclose(found.p, expected)
+    assert found.p[0] > 0.01
 
 
 def test_undefined_scores_are_left_out() -> None:

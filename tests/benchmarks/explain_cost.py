@@ -29,7 +29,7 @@ def explain_batch(
 ) -> dict[str, float]:
     """Explains one batch as a run does; returns seconds by step."""
     seconds: dict[str, float] = {}
-    clock = _Clock(model.device)
+    clock = Clock(model.device)
     for backward in Backward:
         groups = defaultdict(list)
         for technique in techniques:
@@ -52,7 +52,7 @@ def explain_batch(
     return seconds
 
 
-class _Clock:
+class Clock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self.lap()
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     pixels = torch.randn(given.batch, 3, *model.input_size, device=given.device)
     ratios, plain, steps = [], [], defaultdict(list)
     for number in range(given.rounds + 1):
-        clock = _Clock(model.device)
+        clock = Clock(model.device)
         with torch.no_grad():
             model.module(pixels)
         forward = clock.lap()

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitreport.demo.scene import Scene
-from vitreport.model.layout import patch_sums
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Backward
-from vitreport.techniques.technique import Context, Technique, needs_of
+from vitreport.techniques import maps
+from vitreport.techniques.technique import Technique
 
 Maps = NDArray[np.float32]
 
@@ -34,20 +33,9 @@ def maps_of(
         targets: a class an image.
         batch_size: images at a time.
     """
-    found: dict[str, list[Maps]] = {technique.key: [] for technique in techniques}
-    for backward in Backward:
-        members = [technique for technique in techniques if technique.backward is backward]
-        for at in range(0, len(pixels) if members else 0, batch_size):
-            part = slice(at, at + batch_size)
-            with model.traced(needs_of(members), backward) as tracer:
-                forward = tracer.forward(pixels[part])
-            trace = tracer.gradient(forward, torch.tensor(targets[part]))
-            ids = tuple(f"{number:016x}" for number in range(at, at + len(pixels[part])))
-            context = Context(trace, model, ids, seed=0)
-            for technique in members:
-                sums = patch_sums(technique.attribute(context).float(), model.layout.grid)
-                found[technique.key].append(sums.numpy())
-    return {key: np.concatenate(parts) for key, parts in found.items()}
+    ids = [f"{number:016x}" for number in range(len(pixels))]
+    (found,) = maps.maps_of(model, techniques, pixels, [torch.tensor(targets)], ids, 0, batch_size)
+    return {key: values.numpy() for key, values in found.items()}
 
 
 def patch_shares(plane: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:
@@ -57,25 +45,25 @@ def patch_shares(plane: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.
     return plane.reshape(rows, height // rows, cols, width // cols).mean((1, 3))
 
 
-def pointing(maps: Maps, scenes: Sequence[Scene], labels: Sequence[int]) -> NDArray[np.float64]:
+def pointing(found: Maps, scenes: Sequence[Scene], labels: Sequence[int]) -> NDArray[np.float64]:
     """For each image, whether the patch of the largest value is mostly object; (images,) in [0, 1].
 
     Where several patches share the largest value, the share of them that are.
     """
     hits = []
-    for values, scene, label in zip(maps, scenes, labels, strict=True):
+    for values, scene, label in zip(found, scenes, labels, strict=True):
         inside = patch_shares(scene.mask == label + 1, values.shape) >= 0.5
         hits.append(inside[values >= values.max() - 1e-6 * np.abs(values).max()].mean())
     return np.array(hits)
 
 
-def corner_ratio(maps: Maps, mark: NDArray[np.bool_]) -> float:
+def corner_ratio(found: Maps, mark: NDArray[np.bool_]) -> float:
     """Mean positive relevance of the patches that the mark touches, over that of the other three corners'.
 
     Each map's positive part is scaled to sum to 1 first; maps without one are left out. Infinite where the
     other corners have none at all.
     """
-    positive = np.maximum(maps, 0)
+    positive = np.maximum(found, 0)
     positive = positive[positive.any((1, 2))]
     share = (positive / positive.sum((1, 2), keepdims=True)).mean(0)
     touched = patch_shares(mark, share.shape) > 0

@@ -1,6 +1,20 @@
 from pathlib import Path
 
-from tests.benchmarks import explain_cost, explain_memory, localization, separation
+import pytest
+import torch
+
+from tests.benchmarks import (
+    explain_cost,
+    explain_memory,
+    libra_gain,
+    localization,
+    published_protocol,
+    score_cost,
+    separation,
+)
+from tests.benchmarks.models import seeded_model
+from vitreport.faithfulness.metric import Case
+from vitreport.faithfulness.relevance_gain import RelevanceGain
 
 
 def test_the_cost_benchmark_prints_a_ratio_for_every_technique():
@@ -31,3 +45,48 @@ def test_the_separation_benchmark_prints_a_row_a_technique(shared: Path):
     lines: list[str] = []
     separation.main(["--technique", "grad_cam", "centre", "--shared", str(shared)], lines.append)
     assert [line.split()[0] for line in lines] == ["technique", "grad_cam", "centre"]
+
+
+def test_the_scoring_cost_benchmark_prints_both_ratios():
+    lines: list[str] = []
+    tiny = ["--batch", "2", "--rounds", "1", "--alone", "1", "--threads", "1"]
+    ratio = score_cost.main([*tiny, "--metric", "relevance_gain:steps=2"], lines.append)
+    assert 1 < ratio < 100
+    assert lines[-2].startswith("relevance_gain:steps=2: ")
+    assert lines[-1].startswith("one picture at a time: ")
+
+
+def test_scoring_one_picture_at_a_time_gives_the_curves_of_the_metric():
+    model = seeded_model("deit_tiny_patch16_224", "cpu", depth=2)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 3, 224, 224, generator=generator)
+    maps = torch.rand(2, 14, 14, generator=generator)
+    case = Case(model, pixels, torch.tensor([3, 5]), ("a", "b"), seed=0)
+    alone = score_cost.one_at_a_time(case, maps, 4, 2)
+    for image, row in enumerate(RelevanceGain(steps=4).score(case, {"map": maps})["map"]):
+        assert alone[image, 0].tolist() == pytest.approx(row["most_first"], rel=1e-4)
+        assert alone[image, 1].tolist() == pytest.approx(row["least_first"], rel=1e-4)
+
+
+def test_the_published_protocol_prints_a_row_a_technique_and_one_for_random(pictures: Path):
+    lines: list[str] = []
+    given = ["--images", str(pictures), "--model", "embedded:honest", "--limit", "4", "--threads", "1"]
+    table = published_protocol.main([*given, "--technique", "grad_cam", "raw_attention"], lines.append)
+    assert list(table) == ["grad_cam", "raw_attention", "random", "grad_cam, cut at 0"]
+    assert [line[:48].rstrip() for line in lines[1:]] == ["technique", *table]
+    assert all(0 <= share <= 100 for row in table.values() for share in row)
+    assert "4 photos" in lines[0]
+
+
+def test_the_libra_gain_benchmark_prints_both_tables(pictures: Path):
+    lines: list[str] = []
+    given = ["--images", str(pictures), "--model", "embedded:honest", "--steps", "2", "--threads", "1"]
+    gains = libra_gain.main(given, lines.append)
+    assert list(gains) == list(libra_gain.PAIRS)
+    heads = [line for line in lines if "interval " in line]
+    assert [line.split()[0] for line in heads] == ["SRG", "deletion"]
+    for libra, plain in libra_gain.PAIRS:
+        found = [line.split() for line in lines if line.startswith(f"{libra} ")]
+        assert len(found) == 2
+        assert float(found[0][3]) == pytest.approx(100 * gains[libra, plain], abs=0.006)
+        assert float(found[0][1]) - float(found[0][2]) == pytest.approx(float(found[0][3]), abs=0.02)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # scipy.stats takes half a second to import
 
 Floats = NDArray[np.float64]
 
@@ -94,11 +95,11 @@ class Bootstrap:
 
     Source:
         Efron 1979, Bootstrap methods: another look at the jackknife, Annals of Statistics 7(1); the
-        percentile interval and its inversion into a p value: Efron and Tibshirani 1993, An introduction to
-        the bootstrap, chapters 13 and 15; the +1 of a p value: Davison and Hinkley 1997, equation 4.11.
+        interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap, arXiv:1411.5279, expanded
+        percentile interval; the +1 of a p value: Davison and Hinkley 1997, equation 4.11.
 
     Attributes:
-        resamples: how often the images are drawn anew. A p value is never below ``2 / (resamples + 1)``.
+        resamples: how often the images are drawn anew.
         seed: of the draws.
         level: the share of intervals that hold the true mean.
     """
@@ -130,10 +131,17 @@ class Bootstrap:
         return means
 
     def estimate(self, values: ArrayLike) -> Estimates:
-        """Means, percentile intervals and p values of rows.
+        """Means, expanded percentile intervals and p values of rows.
 
-        The p value is twice the smaller share of resampled means on either side of 0, a mean of exactly 0
-        being on both sides and one more being counted on each: at most 1.
+        The percentile interval of 95 % leaves 2.5 % of the resampled means outside at each end. That is too
+        narrow for few images: resampled means spread less than those of new images, by
+        ``sqrt((n - 1) / n)``, and that spread is itself an estimate. So less is left outside, as little as
+        makes the interval that of Student's t where resampled means are normal.
+
+        The p value is that of the level whose interval ends at 0. What that leaves outside is the smaller
+        share of resampled means on either side of 0; a mean of exactly 0 is on both sides, and one more is
+        counted on each. Where one side has none, and the values are not all equal, the p value is at most
+        that of Student's t test: resamples alone show none that is small enough for Holm's correction.
 
         Args:
             values: ``(rows, images)``, NaN where undefined.
@@ -157,12 +165,18 @@ class Bootstrap:
         enough = n >= FEWEST
         if enough.any():
             draws = self.means(table[enough])
-            tail = (1 - self.level) / 2
-            quantile = np.nanquantile if np.isnan(draws).any() else np.quantile
-            low[enough], high[enough] = quantile(draws, (tail, 1 - tail), axis=1)
-            smaller = np.minimum((draws <= 0).sum(axis=1), (draws >= 0).sum(axis=1))
-            p[enough] = np.minimum(1, 2 * (smaller + 1) / (np.isfinite(draws).sum(axis=1) + 1))
+            low[enough], high[enough] = self._intervals(draws, n[enough])
+            p[enough] = _p_values(table[enough], draws)
         return Estimates(n, mean_of_defined(table), low, high, p)
+
+    def _intervals(self, draws: Floats, n: NDArray[np.int64]) -> Floats:
+        """Lower and upper ends, ``(2, rows)``, from resampled means, ``(rows, resamples)``, of n images."""
+        ends = np.empty((2, len(draws)))
+        quantile = np.nanquantile if np.isnan(draws).any() else np.quantile
+        for images in np.unique(n):
+            tail = ndtr(stdtrit(images - 1, (1 - self.level) / 2) * np.sqrt(images / (images - 1)))
+            ends[:, n == images] = quantile(draws[n == images], (tail, 1 - tail), axis=1)
+        return ends
 
     def _counts(self, images: int) -> Iterator[Floats]:
         """How often each resample has each image, ``(some resamples, images)`` at a time."""
@@ -201,6 +215,19 @@ def mean_of_defined(values: Floats) -> Floats:
     """The mean of each row's defined values, ``(rows, columns)`` to ``(rows,)``; NaN where there is none."""
     n = np.isfinite(values).sum(axis=1)
     return np.where(n, np.nansum(values, axis=1) / np.maximum(n, 1), np.nan)
+
+
+def _p_values(table: Floats, draws: Floats) -> Floats:
+    """See `Bootstrap.estimate`; of rows and their resampled means, ``(rows, images or resamples)``."""
+    n = np.isfinite(table).sum(axis=1)
+    smaller = np.minimum((draws <= 0).sum(axis=1), (draws >= 0).sum(axis=1))
+    share = np.minimum(0.5, (smaller + 1) / (np.isfinite(draws).sum(axis=1) + 1))
+    p_values: Floats = 2 * stdtr(n - 1, ndtri(share) / np.sqrt(n / (n - 1)))
+    one_sided = (smaller == 0) & (np.nanmax(table, axis=1) > np.nanmin(table, axis=1))
+    rows, n = table[one_sided], n[one_sided]
+    statistic = np.nanmean(rows, axis=1) / np.nanstd(rows, axis=1, ddof=1) * np.sqrt(n)
+    p_values[one_sided] = np.minimum(p_values[one_sided], 2 * stdtr(n - 1, -np.abs(statistic)))
+    return p_values
 
 
 def _joined(parts: Sequence[Estimates]) -> Estimates:

@@ -33,8 +33,8 @@ class BlackPixels(Metric):
         section 4 (positive and negative perturbation).
 
     Differs:
-        The public code normalises maps and pictures in another order; pixels here are black before the
-        model's normalisation, and the area over nine levels is their mean.
+        The mean of nine shares that keep the model's own prediction; the paper's tables hold areas under
+        the accuracy by labels, which are lower.
     """
 
     name = "black_pixels"
