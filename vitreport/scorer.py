@@ -29,7 +29,7 @@ from vitreport.techniques.technique import Context, Technique
 SCORED_TOGETHER = 64
 """Images in a part of scores: they are decoded and scored together."""
 _SLICES = 10
-"""Parts of the sample, scored one after the other: the first tells how long the rest takes."""
+"""Steps in which a metric goes through the sample, so that progress is told often enough."""
 _LEAST_PASSES = 0.02
 """What a technique and image cost at least, in plain forward passes, by a metric that makes none."""
 
@@ -123,7 +123,8 @@ class Scorer:
 
     def seconds_a_pass(self) -> float:
         """What a plain forward pass of one image takes here, measured."""
-        model, size = self.plan.model, self.plan.batch_size
+        model = self.plan.model
+        size = self.plan.batch_size if model.device.type == "cuda" else min(4, self.plan.batch_size)
         pixels = torch.zeros(size, 3, *model.input_size, device=model.device)
         seconds = []
         with torch.no_grad():
@@ -136,26 +137,25 @@ class Scorer:
         return min(seconds) / size
 
     def __call__(self, part: int) -> Iterator[Receipt]:
-        """Scores what is pending in a part, one slice after the other, then writes it."""
+        """Scores what is pending in a part, one metric after the other, and writes each when it is done."""
         pending = self.pending(part)
         if not pending:
             return
         ready = self._ready(part, {record.key for _, _, missing in pending for record in missing})
-        rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
         size = min(self.plan.batch_size, ceil(self.images / _SLICES))
-        for start in range(0, len(ready.drawn), size):
-            for record, metric, missing in pending:
+        for record, metric, missing in pending:
+            rows: dict[str, list[dict[str, Any]]] = {technique.key: [] for technique in missing}
+            for start in range(0, len(ready.drawn), size):
                 drawn = _within(metric, ready.drawn[start : start + size])
                 if drawn:
                     for key, scores in self._score(metric, missing, ready, drawn).items():
-                        rows.setdefault((record.key, key), []).extend(
+                        rows[key] += [
                             {"id": image.id, "target": image.target, **score}
                             for image, score in zip(drawn, scores, strict=True)
-                        )
+                        ]
                     yield Receipt(self._passes(metric, missing) * len(drawn), stage=SCORE)
-        for record, _, missing in pending:
             for technique in missing:
-                table = scores_table(rows.get((record.key, technique.key), []), record.columns)
+                table = scores_table(rows[technique.key], record.columns)
                 self.folder.write_table(score_part(record, technique, part), table)
 
     def _score(

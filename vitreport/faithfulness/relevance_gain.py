@@ -69,7 +69,7 @@ class RelevanceGain(Metric):
 
     def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:
         """See `Metric.passes`; sequences of which tokens are dropped cost half on average."""
-        return 2 * self.steps * (0.6 if self.occluder == "token_drop" else 1) * len(techniques)
+        return 2 * self.steps * (0.5 if self.occluder == "token_drop" else 1) * len(techniques)
 
     def supports(self, model: VisionModel) -> str | None:
         """See `Metric.supports`."""
