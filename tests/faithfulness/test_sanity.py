@@ -77,7 +77,8 @@ def test_randomisation_is_the_mean_rank_correlation_and_the_rise_of_entropy(tiny
                     share = np.histogram(values, 100)[0] / len(values)
                     entropies.append(-sum(p * np.log(p) for p in share if p))
                 rises.append(entropies[1] / entropies[0] - 1)
-            assert rows[key][image]["value"] == pytest.approx(np.mean(found), abs=1e-6)
+            assert rows[key][image]["value"] == pytest.approx(np.mean(np.abs(found)), abs=1e-6)
+            assert rows[key][image]["correlation"] == pytest.approx(np.mean(found), abs=1e-6)
             assert rows[key][image]["emprt"] == pytest.approx(np.mean(rises), abs=1e-6)
     assert [row["value"] for key in CONTROLS for row in rows[key]] == [1] * 9
     assert [row["emprt"] for key in CONTROLS for row in rows[key]] == [0] * 9

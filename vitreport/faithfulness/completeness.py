@@ -29,7 +29,7 @@ class Completeness(Metric):
 
     name = "completeness"
     title = "Completeness error"
-    short = "Completeness"
+    short = "Sum"
     source = (
         "Sundararajan et al., Axiomatic Attribution for Deep Networks, 2017, arXiv:1703.01365, proposition 1"
     )

@@ -24,11 +24,12 @@ BINS = 100
 @register
 @dataclass(frozen=True)
 class Randomisation(Metric):
-    """Mean rank correlation, in [-1, 1], of a map and those of the same model with random weights.
+    """Mean size, in [0, 1], of the rank correlation of a map and those of the model with random weights.
 
-    Every weight tensor is drawn anew from a normal distribution of the same mean and spread. The column
-    ``emprt`` has the relative rise of the map's entropy, (H(random) - H(map)) / H(map), of a histogram of 100
-    bins: random weights should make a map more complex.
+    Every weight tensor is drawn anew from a normal distribution of the same mean and spread. By chance alone
+    it is about 0.8 over the root of the number of patches. The column ``correlation`` has the mean with its
+    sign, ``emprt`` the relative rise of the map's entropy, (H(random) - H(map)) / H(map), of a histogram of
+    100 bins: random weights should make a map more complex.
 
     Source:
         Adebayo et al. 2018, Sanity Checks for Saliency Maps, arXiv:1810.03292, section 3; Hedström et al.
@@ -44,14 +45,14 @@ class Randomisation(Metric):
     )
     measures = (
         "Whether a map hangs on what the model has learned: with random weights it should have nothing in "
-        "common with the map, a rank correlation near 0."
+        "common with the map, a rank correlation near 0 in either direction."
     )
     does_not_measure = (
         "Whether the map is right. Noise passes, and a picture's own edges can make two maps alike for good "
         "reason."
     )
     higher_is_better: ClassVar[bool | None] = False
-    columns: ClassVar[Mapping[str, str]] = {"emprt": "float"}
+    columns: ClassVar[Mapping[str, str]] = {"correlation": "float", "emprt": "float"}
     tier = "core"
     most_images: ClassVar[int | None] = 32
 
@@ -77,8 +78,13 @@ class Randomisation(Metric):
                     rise[key].append((entropy(other) - before) / before)
         return {
             key: [
-                {"value": value, "emprt": emprt}
-                for value, emprt in zip(_means(likeness[key]), _means(rise[key]), strict=True)
+                {"value": size, "correlation": mean, "emprt": emprt}
+                for size, mean, emprt in zip(
+                    _means([np.abs(draw) for draw in likeness[key]]),
+                    _means(likeness[key]),
+                    _means(rise[key]),
+                    strict=True,
+                )
             ]
             for key in maps
         }
