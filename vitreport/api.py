@@ -148,8 +148,9 @@ def _score(
     began = time.perf_counter()
     for receipt in engine.map(scorer, work, Resources()):
         done += receipt.done
-        if done >= total / 10:
-            estimates.setdefault("after a tenth", (time.perf_counter() - began) * total / done)
+        if receipt.seconds_left is not None:
+            passed = time.perf_counter() - began
+            estimates.setdefault("after a tenth", passed + receipt.seconds_left)
         if progress:
             progress(receipt.stage, round(images * done / total, 6), images)
     return estimates

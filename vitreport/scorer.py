@@ -70,6 +70,10 @@ class Ready:
     maps: Mapping[str, Tensor]
 
 
+Pending = Sequence[tuple[MetricRecord, Metric, Sequence[TechniqueRecord]]]
+"""Metrics, each with the techniques that it is to score."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """The worker of the second stage: scores a part of the sample and writes its parts.
@@ -101,7 +105,7 @@ class Scorer:
         """How many images are scored."""
         return sum(map(len, self.parts.values()))
 
-    def pending(self, part: int) -> list[tuple[MetricRecord, Metric, list[TechniqueRecord]]]:
+    def pending(self, part: int) -> Pending:
         """Metrics with the techniques whose scores of a part are not there yet."""
         found = []
         for record, metric in self.plan.metrics:
@@ -137,26 +141,52 @@ class Scorer:
         return min(seconds) / size
 
     def __call__(self, part: int) -> Iterator[Receipt]:
-        """Scores what is pending in a part, one metric after the other, and writes each when it is done."""
+        """Scores what is pending in a part, one metric after the other, and writes each when it is done.
+
+        All of them score the first slice of the images first: that tells how long the rest takes.
+        """
         pending = self.pending(part)
         if not pending:
             return
         ready = self._ready(part, {record.key for _, _, missing in pending for record in missing})
+        images = sorted(ready.drawn, key=lambda image: image.lot)
         size = min(self.plan.batch_size, ceil(self.images / _SLICES))
+        first, *rest = (images[start : start + size] for start in range(0, len(images), size))
+        rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        seconds: dict[str, float] = {}
         for record, metric, missing in pending:
-            rows: dict[str, list[dict[str, Any]]] = {technique.key: [] for technique in missing}
-            for start in range(0, len(ready.drawn), size):
-                drawn = _within(metric, ready.drawn[start : start + size])
-                if drawn:
-                    for key, scores in self._score(metric, missing, ready, drawn).items():
-                        rows[key] += [
-                            {"id": image.id, "target": image.target, **score}
-                            for image, score in zip(drawn, scores, strict=True)
-                        ]
-                    yield Receipt(self._passes(metric, missing) * len(drawn), stage=SCORE)
+            began = time.perf_counter()
+            self._add(rows, record, metric, missing, ready, first)
+            seconds[record.key] = (time.perf_counter() - began) / len(first)
+            yield Receipt(self._passes(metric, missing) * len(_within(metric, first)), stage=SCORE)
+        left = self._seconds_left(part, pending, seconds, images[len(first) :])
+        yield Receipt(0, stage=SCORE, seconds_left=left)
+        share = self._passes_left(pending, rest) / max(self._seconds_of(pending, seconds, rest), 1e-9)
+        for record, metric, missing in pending:
+            for some in rest:
+                self._add(rows, record, metric, missing, ready, some)
+                yield Receipt(share * seconds[record.key] * len(_within(metric, some)), stage=SCORE)
             for technique in missing:
-                table = scores_table(rows[technique.key], record.columns)
+                found = sorted(rows.get((record.key, technique.key), []), key=lambda row: str(row["id"]))
+                table = scores_table(found, record.columns)
                 self.folder.write_table(score_part(record, technique, part), table)
+
+    def _add(
+        self,
+        rows: dict[tuple[str, str], list[dict[str, Any]]],
+        record: MetricRecord,
+        metric: Metric,
+        missing: Sequence[TechniqueRecord],
+        ready: Ready,
+        images: Sequence[Drawn],
+    ) -> None:
+        """Scores some images by one metric and adds what it finds to `rows`."""
+        drawn = _within(metric, images)
+        for key, scores in self._score(metric, missing, ready, drawn).items() if drawn else ():
+            rows.setdefault((record.key, key), []).extend(
+                {"id": image.id, "target": image.target, **score}
+                for image, score in zip(drawn, scores, strict=True)
+            )
 
     def _score(
         self, metric: Metric, records: Sequence[TechniqueRecord], ready: Ready, drawn: Sequence[Drawn]
@@ -187,6 +217,30 @@ class Scorer:
     def _passes(self, metric: Metric, records: Sequence[TechniqueRecord]) -> float:
         techniques = [self._techniques[record.key] for record in records]
         return max(metric.passes(self.plan.model, techniques), _LEAST_PASSES * len(techniques))
+
+    def _passes_left(self, pending: Pending, slices: Sequence[Sequence[Drawn]]) -> float:
+        return sum(
+            self._passes(metric, missing) * len(_within(metric, some))
+            for _, metric, missing in pending
+            for some in slices
+        )
+
+    def _seconds_of(
+        self, pending: Pending, seconds: Mapping[str, float], slices: Sequence[Sequence[Drawn]]
+    ) -> float:
+        """What slices take, where an image takes so many seconds by each metric."""
+        return sum(
+            seconds[record.key] * len(_within(metric, some))
+            for record, metric, _ in pending
+            for some in slices
+        )
+
+    def _seconds_left(
+        self, part: int, pending: Pending, seconds: Mapping[str, float], rest: Sequence[Drawn]
+    ) -> float:
+        """What the rest of a part takes, and the parts after it."""
+        later = [images for number, images in self.parts.items() if number > part]
+        return self._seconds_of(pending, seconds, [rest, *later])
 
     def _lot(self, image_id: str) -> str:
         return hashlib.sha256(f"{self.plan.settings.seed} {image_id} scored".encode()).hexdigest()

@@ -22,10 +22,12 @@ class Receipt:
     Attributes:
         done: units finished since the last receipt (images; of scoring, forward passes); parts of one count.
         stage: of the work, where it has several.
+        seconds_left: what the rest of the stage will take, where the worker has just found out.
     """
 
     done: float
     stage: str = EXPLAIN
+    seconds_left: float | None = None
 
 
 Worker = Callable[[Item], Iterable[Receipt]]
