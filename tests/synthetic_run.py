@@ -15,9 +15,15 @@ from PIL import Image
 
 from vitreport.explanation import Attribution, Explanation, FloatArray, ImageRef, Prediction, View
 from vitreport.settings import SHARD_SIZE, digest
-from vitreport.store import DataRecord, Manifest, ModelRecord, RunFolder, TechniqueRecord
+from vitreport.store import DataRecord, Manifest, MetricRecord, ModelRecord, RunFolder, TechniqueRecord
 from vitreport.store import folder as paths
-from vitreport.store.schema import catalogue_table, images_table, maps_table, observations_table
+from vitreport.store.schema import (
+    catalogue_table,
+    images_table,
+    maps_table,
+    observations_table,
+    scores_table,
+)
 
 ROWS, COLS, BLOCKS, HEADS = 6, 8, 4, 3
 FAILURE = "ValueError: the technique met its match"
@@ -38,6 +44,12 @@ NO_CLASS = "the model has no classifier, so there is no class to explain"
 CLASSES = ("disc", "square", "triangle", "star", "cross")
 
 
+CONTROLS = ("random", "centre", "edges")
+HIDDEN = [0.0, 0.25, 0.5, 0.75, 1.0]
+QUALITY = {"gradient_rollout": 0.5, "raw_attention": 0.3, "signed_example": -0.2}
+"""Roughly what a technique's relevance gain is; others have 0.1, controls 0."""
+
+
 def technique_record(
     name: str, kind: str = "map", *, signed: bool = False, class_specific: bool = False, **given: object
 ) -> TechniqueRecord:
@@ -55,7 +67,7 @@ def technique_record(
         parameter_help=dict.fromkeys(defaults, "What the parameter does."),
         kind=kind,  # type: ignore[arg-type]
         title=name.replace("_", " ").capitalize(),
-        family="attention",
+        family="control" if name in CONTROLS else "attention",
         tier="core",
         class_specific=class_specific,
         signed=signed,
@@ -85,6 +97,133 @@ def techniques() -> tuple[TechniqueRecord, ...]:
         technique_record("logit_lens", "observation"),
         technique_record("token_norms", "observation"),
     )
+
+
+def metric_record(
+    name: str,
+    *,
+    short: str,
+    higher_is_better: bool | None = True,
+    columns: Mapping[str, str] | None = None,
+    skipped: str | None = None,
+    images: int | None = None,
+    **given: object,
+) -> MetricRecord:
+    defaults = {"relevance_gain": {"occluder": "token_drop", "steps": 4}}.get(name, {})
+    parameters = {**defaults, **given}
+    tail = ",".join(f"{key}={value}" for key, value in sorted(given.items()) if defaults[key] != value)
+    return MetricRecord(
+        key=f"{name}:{tail}" if tail else name,
+        name=name,
+        digest=digest([name, parameters], 8),
+        parameters=parameters,
+        defaults=defaults,
+        parameter_help=dict.fromkeys(defaults, "what the parameter does"),
+        title=f"{name.replace('_', ' ').capitalize()} ({short})",
+        source="Author, A. (2024). A metric. arXiv:2401.06654, eq. 4.",
+        measures="What hiding patches costs.",
+        does_not_measure="What a person would point at.",
+        short=short,
+        higher_is_better=higher_is_better,
+        columns=columns or {},
+        images=images,
+        skipped=skipped,
+    )
+
+
+CURVES = dict.fromkeys(("hidden", "most_first", "least_first"), "list<float>")
+
+
+def metrics() -> tuple[MetricRecord, ...]:
+    """The headline, two where less is better, one with notes, one that describes, one that did not run."""
+    return (
+        metric_record("relevance_gain", short="SRG", columns=CURVES),
+        metric_record("randomisation", short="Random weights", higher_is_better=False),
+        metric_record("completeness", short="Completeness", higher_is_better=False),
+        metric_record("mask_agreement", short="Masks", columns={"note": "string"}),
+        metric_record("concentration", short="Gini", higher_is_better=None),
+        metric_record("grid_pointing", short="Mosaic", skipped="no image has a <label>"),
+    )
+
+
+def controls() -> tuple[TechniqueRecord, ...]:
+    """What is scored beside the techniques, without maps in the store."""
+    drawn = [
+        replace(technique_record("random"), key=f"random:draw={draw}", digest=f"{draw:08x}")
+        for draw in (1, 2)
+    ]
+    return (*drawn, technique_record("edges"))
+
+
+def write_scores(
+    root: Path,
+    *,
+    by: Sequence[MetricRecord] | None = None,
+    most: int | None = None,
+    undefined: Sequence[str] = ("attention_rollout:fusion=min",),
+    partial: Mapping[str, int] | None = None,
+    seed: int = 0,
+    quality: Mapping[str, float] | None = None,
+) -> Path:
+    """Adds scores to a run that `write_run` wrote.
+
+    Args:
+        root: the run folder.
+        by: the metrics; by default those of `metrics`.
+        most: how many images are scored, the first ones; None takes all that have a target.
+        undefined: keys of techniques whose maps say nothing.
+        partial: by key how many images have a score; techniques that are not named have all.
+        seed: of all values.
+        quality: roughly what the relevance gain of a technique is, by key or name.
+    """
+    rng = np.random.default_rng(seed + 1000)
+    folder = RunFolder(root)
+    manifest = folder.manifest()
+    chosen = tuple(metrics() if by is None else by)
+    have = {record.key for record in manifest.techniques}
+    beside = tuple(record for record in controls() if record.key not in have)
+    maps = [record for record in manifest.techniques if record.kind == "map" and not record.skipped]
+    rows = []
+    for shard in range(manifest.data.shards):
+        table = folder.read_table(paths.images_part(shard), ["id", "targets"])
+        rows += [(row["id"], row["targets"][0]) for row in table.to_pylist() if row["targets"]]
+    level = {image_id: rng.normal(0, 0.05) for image_id, _ in rows[:most]}
+    files = dict(manifest.files)
+    for metric in chosen:
+        if metric.skipped:
+            continue
+        for record in (*maps, *beside):
+            if record.most_images is not None:
+                continue
+            gain = {**QUALITY, **(quality or {})}
+            size = gain.get(record.key, gain.get(record.name, 0.0 if record.family == "control" else 0.1))
+            scored = []
+            for place, (image_id, target) in enumerate(rows[:most]):
+                value: float | None = size + level[image_id] + rng.normal(0, 0.03)
+                silent = record.key in undefined or place >= (partial or {}).get(record.key, len(rows))
+                if silent or (metric.name == "completeness" and record.name != "signed_example"):
+                    value = None
+                scored.append({"id": image_id, "target": target, "value": value, **_columns(metric, value)})
+            path = paths.score_part(metric, record, 0)
+            folder.write_table(path, scores_table(scored, metric.columns))
+            files[path] = folder.sha256(path)
+    folder.commit_manifest(replace(manifest, metrics=chosen, controls=beside, files=files))
+    return root
+
+
+def _columns(metric: MetricRecord, value: float | None) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if "note" in metric.columns:
+        found["note"] = "the mask shows <nothing>" if value is None else None
+    if "hidden" in metric.columns:
+        hidden = np.array(HIDDEN)
+        bent = hidden * (1 - hidden) * 3 * (value or 0)  # its area is half the value
+        found |= {
+            "hidden": HIDDEN,
+            "most_first": (0.9 * (1 - hidden) - bent).tolist(),
+            "least_first": (0.9 * (1 - hidden) + bent).tolist(),
+        }
+    return found
 
 
 def write_run(

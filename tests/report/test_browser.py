@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import write_run
+from PIL import Image
+from synthetic_run import write_run, write_scores
 
 from vitreport.report.build import build_report
 
@@ -25,6 +27,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_run(tmp_path_factory.mktemp("browser") / "run", images=130, quarantined=3, uris=(HOSTILE,))
+    write_scores(root, most=20)
     build_report(root, pdf=False, processes=2)
     return root
 
@@ -62,8 +65,22 @@ def open_index(page: Any, root: Path) -> None:
     page.wait_for_selector("#tools[data-ready]")
 
 
+def settle(page: Any) -> None:
+    """Wait until the pictures in and near the window are there."""
+    missing = (
+        "[...document.images].some(image => !image.complete && image.getClientRects().length"
+        " && Math.abs(image.getBoundingClientRect().top) < innerHeight + 1000)"
+    )
+    for _ in range(100):
+        if not page.evaluate(missing):
+            break
+        page.wait_for_timeout(50)
+
+
 def follow(page: Any, link: Any) -> None:
-    """Click `link` and wait for the page it leads to."""
+    """Click `link` and wait for the page it leads to; pictures near the link are there before it is left."""
+    link.scroll_into_view_if_needed()
+    settle(page)
     with page.expect_navigation():
         link.click()
 
@@ -218,14 +235,60 @@ def test_without_scripts_everything_is_readable(browser: Any, root: Path) -> Non
 def test_nothing_is_wider_than_the_window(browser: Any, root: Path, scheme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    image = next(place for place in sorted((root / "report/images").glob("*.html")) if place.stem.isalnum())
+    image = next(
+        place
+        for place in sorted((root / "report/images").glob("*.html"))
+        if place.stem.isalnum() and "Scores of this image" in place.read_text("utf-8")
+    )
     for path in (
         "report/index.html",
+        "report/analysis/trust.html",
+        "report/techniques/gradient_rollout.html",
         "report/techniques/attention_rollout.html",
         f"report/images/{image.name}",
     ):
         page.goto((root / path).as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_means_are_drawn_where_they_lie_between_the_ends_of_their_axis(page: Any, root: Path) -> None:
+    open_index(page, root)
+    table = page.locator("table.board")
+    low, high = (float(text.replace("−", "-")) for text in table.locator(".ends span").all_inner_texts())
+    drawn = {}
+    for row in table.locator("tbody tr:has(.whisker)").all():
+        room, span = row.locator(".whisker").bounding_box(), row.locator(".range").bounding_box()
+        mean = float(row.locator("td.number").first.inner_text().replace("−", "-"))
+        ends = [
+            float(end.replace("−", "-")) for end in row.locator(".span .for").last.inner_text().split(" to ")
+        ]
+        place = 0.02 + 0.96 * (ends[0] - low) / (high - low)
+        assert (span["x"] - room["x"]) / room["width"] == pytest.approx(place, abs=0.03)
+        assert span["width"] / room["width"] == pytest.approx(
+            0.96 * (ends[1] - ends[0]) / (high - low), abs=0.03
+        )
+        drawn[mean] = span["x"] + span["width"] / 2
+    assert max(drawn) == max(drawn, key=lambda mean: drawn[mean])
+    assert (
+        table.locator(".whisker .dot").first.evaluate("dot => getComputedStyle(dot).strokeLinecap") == "round"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_curves_are_drawn_in_the_readers_scheme(browser: Any, root: Path, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto((root / "report/analysis/trust.html").as_uri())
+    picture = page.locator("figure.curves img").first
+    picture.scroll_into_view_if_needed()
+    settle(page)
+    shot = Image.open(io.BytesIO(picture.screenshot())).convert("RGB")
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    corner = shot.getpixel((3, 3))
+    assert f"rgb({corner[0]}, {corner[1]}, {corner[2]})" == paper
+    assert len(shot.getcolors(1 << 20) or ()) > 50
     context.close()
 
 

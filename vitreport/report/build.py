@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from vitreport.analysis.trust import Trust, trust
 from vitreport.engines import LocalEngine, Receipt, Resources
 from vitreport.errors import RenderError, StoreError
 from vitreport.figures.scale import Scale
@@ -22,7 +23,7 @@ from vitreport.report.image_data import raw_values, table_scripts
 from vitreport.report.image_page import ImagePage
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.pages import IndexPage, TechniquePage
-from vitreport.report.pictures import example_picture
+from vitreport.report.pictures import Keep, example_picture
 from vitreport.report.reading import index_page
 from vitreport.report.scale_reading import dataset_scales
 from vitreport.report.site_folder import SiteFolder, asset_name
@@ -84,14 +85,15 @@ def build_report(
     old = read_record(run_root)
     manifest_sha256 = run.folder.sha256(MANIFEST)
     scales = dataset_scales(run)
-    index = index_page(run, scales)
+    found = trust(run)
+    index = index_page(run, scales, found)
     _refuse_odd_names(index)
     site = SiteFolder(run_root)
-    _write_site(run, index, scales, site, processes or _cores(), told)
+    _write_site(run, index, scales, found, site, processes or _cores(), told)
     files = dict(site.files)
     if pdf:
         replace_record(run_root, old, SiteRecord(old.manifest_sha256, {**old.files, **files}))
-        files |= _write_pdf(run, index, scales, pdf_images, told)
+        files |= _write_pdf(run, index, scales, found, pdf_images, told)
     elif old.manifest_sha256 == manifest_sha256:
         files |= {path: sha256 for path, sha256 in old.pdfs().items() if run.folder.has(path)}
     replace_record(run_root, old, SiteRecord(manifest_sha256, files))
@@ -123,20 +125,21 @@ class PageWorker:
     script: str
     title: str
     scales: Mapping[str, Scale]
+    trust: Trust | None
 
     def __call__(self, members: Sequence[Neighbours]) -> Iterator[PagesReceipt]:
         """Yields one receipt an image."""
         run = open_run(self.root)
-        pages = _site_pages(self.style, self.script, self.title)
-        for page in image_pages(run, self.scales, members):
+        pages = _site_pages(self.style, self.script, self.title, self.trust is not None)
+        for page in image_pages(run, self.scales, members, self.trust):
             site = SiteFolder(self.root)
             small = _write_image(site, pages, page)
             yield PagesReceipt(1, files=site.files, small={page.row.id: small})
 
 
 @cache
-def _site_pages(style: str, script: str, title: str) -> SitePages:
-    return SitePages(style, script, title)
+def _site_pages(style: str, script: str, title: str, scored: bool) -> SitePages:
+    return SitePages(style, script, title, scored)
 
 
 def _write_image(site: SiteFolder, pages: SitePages, page: ImagePage) -> str:
@@ -146,11 +149,14 @@ def _write_image(site: SiteFolder, pages: SitePages, page: ImagePage) -> str:
     raw = raw_values(page)
     site.write(f"images/{image_id}.json", raw)
 
-    def keep(suffix: str, content: bytes) -> str:
-        return "../assets/" + site.asset(image_id, suffix, content)
-
+    keep = _keeper(site, image_id)
     site.write(f"images/{image_id}.html", pages.image(page, photo, file_size(len(raw)), keep))
     return small
+
+
+def _keeper(site: SiteFolder, stem: str) -> Keep:
+    """Puts pictures among the assets, for pages one folder down."""
+    return lambda suffix, content: "../assets/" + site.asset(stem, suffix, content)
 
 
 def _small(jpeg: bytes) -> bytes:
@@ -167,6 +173,7 @@ def _write_site(
     run: Run,
     index: IndexPage,
     scales: Mapping[str, Scale],
+    found: Trust | None,
     site: SiteFolder,
     processes: int,
     told: Progress,
@@ -178,7 +185,7 @@ def _write_site(
     members = neighbours(index.rows)
     by_shard = sorted(members, key=lambda member: member.row.shard)
     chunks = [by_shard[start : start + CHUNK] for start in range(0, len(by_shard), CHUNK)]
-    worker = PageWorker(run.folder.root, style, script, index.title, scales)
+    worker = PageWorker(run.folder.root, style, script, index.title, scales, found)
     small: dict[str, str] = {}
     done = 0.0
     told("pages", done, len(members))
@@ -188,7 +195,7 @@ def _write_site(
             site.files.update(receipt.files)
             small.update(receipt.small)
         told("pages", done, len(members))
-    pages = _site_pages(style, script, index.title)
+    pages = _site_pages(style, script, index.title, found is not None)
     tables = [
         site.asset(f"images-{number}", "js", content)
         for number, content in enumerate(table_scripts(index.rows, small))
@@ -196,6 +203,8 @@ def _write_site(
     site.write("index.html", pages.index(index, small, tables))
     for path, content in pages.lists(index.rows, small).items():
         site.write(path, content)
+    if index.trust is not None:
+        site.write("analysis/trust.html", pages.trust(index.trust, _keeper(site, "curves")))
     chosen = {page.name: _chosen(run, page, members) for page in index.techniques}
     known = {member.row.id: member for some in chosen.values() for member in some}
     images = {image.row.id: image for image in image_pages(run, scales, list(known.values()))}
@@ -214,9 +223,7 @@ def _chosen(run: Run, page: TechniquePage, members: Sequence[Neighbours]) -> lis
 
 
 def _example(page: TechniquePage, image: ImagePage, site: SiteFolder) -> Example:
-    def keep(suffix: str, content: bytes) -> str:
-        return "../assets/" + site.asset(image.row.id, suffix, content)
-
+    keep = _keeper(site, image.row.id)
     photo = asset_name(image.row.id, "jpg", image.photo.jpeg)
     picture = example_picture(page, image, keep)
     words = image.lens.emergence if image.lens and image.lens.name == page.name else ""
@@ -231,12 +238,22 @@ def _refuse_odd_names(index: IndexPage) -> None:
 
 
 def _write_pdf(
-    run: Run, index: IndexPage, scales: Mapping[str, Scale], images: int, told: Progress
+    run: Run,
+    index: IndexPage,
+    scales: Mapping[str, Scale],
+    found: Trust | None,
+    images: int,
+    told: Progress,
 ) -> dict[str, str]:
     from vitreport.report.pdf import write_pdf
 
     content = write_pdf(
-        run, index, scales, image_cap=images, progress=lambda done, total: told("pdf", done, total)
+        run,
+        index,
+        scales,
+        trust=found,
+        image_cap=images,
+        progress=lambda done, total: told("pdf", done, total),
     )
     run.folder.write(PDF, content)
     return {PDF: hashlib.sha256(content).hexdigest()}

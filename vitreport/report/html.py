@@ -10,6 +10,7 @@ from itertools import groupby
 
 from jinja2 import Environment
 
+from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
 from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
 from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
@@ -23,6 +24,7 @@ from vitreport.report.pictures import (
     technique_picture,
 )
 from vitreport.report.template_files import environment
+from vitreport.report.trust_page import CurvesView, TrustPage
 from vitreport.report.wording import count
 
 ROWS_DRAWN = 50
@@ -85,6 +87,17 @@ class Study:
 
 
 @dataclass(frozen=True)
+class CurvePicture:
+    """A panel of curves, as an asset; sizes in pixels."""
+
+    title: str
+    source: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True)
 class SitePages:
     """Draws pages that share a style sheet and a script.
 
@@ -92,16 +105,20 @@ class SitePages:
         style: file name among the assets.
         script: file name among the assets.
         title: of the report.
+        scored: whether there is a page about scores.
     """
 
     style: str
     script: str
     title: str
+    scored: bool = False
 
     @cached_property
     def _environment(self) -> Environment:
         templates = environment()
-        templates.globals.update(style=self.style, script=self.script, report_title=self.title)
+        templates.globals.update(
+            style=self.style, script=self.script, report_title=self.title, scored=self.scored
+        )
         templates.filters["counted"] = count
         return templates
 
@@ -143,6 +160,16 @@ class SitePages:
             )
         return pages
 
+    def trust(self, page: TrustPage, keep: Keep) -> bytes:
+        """The page about scores; `keep` puts its curves among the assets."""
+        return self._page(
+            "trust.html",
+            root="../",
+            page=page,
+            description=f"Which technique to trust. {page.sentences[0]}",
+            curves=curve_pictures(page.curves, keep),
+        )
+
     def technique(self, page: TechniquePage, examples: Sequence[Example]) -> bytes:
         """The page of a technique."""
         return self._page(
@@ -177,7 +204,16 @@ class SitePages:
             atlas=atlas_picture(page.atlas, keep) if page.atlas else None,
             norms=norm_pictures(page.norms, keep) if page.norms else [],
             patterns=[pattern_picture(view) for view in page.patterns],
+            curves=curve_pictures(page.scores.curves if page.scores else None, keep),
         )
+
+
+def curve_pictures(view: CurvesView | None, keep: Keep) -> list[CurvePicture]:
+    """The panels of curves as assets; none without curves."""
+    return [
+        CurvePicture(panel.title, keep("svg", curves_svg(panel)), WIDTH, HEIGHT, panel.alt)
+        for panel in (view.panels if view else ())
+    ]
 
 
 def _examples_note(page: TechniquePage) -> str:

@@ -55,7 +55,7 @@ def script_safe(text: str) -> str:
 
 
 def raw_values(page: ImagePage) -> bytes:
-    """All maps of an image as JSON: raw float32 with nine digits, row by row; null where not a number."""
+    """All maps and scores of an image as JSON, nine digits; maps row by row; null where not a number."""
     body = {
         "id": page.row.id,
         "file": page.row.uri,
@@ -79,11 +79,21 @@ def raw_values(page: ImagePage) -> bytes:
             for view in section.maps
         ],
     }
+    if page.scores is not None:
+        body["scores"] = [
+            {name: _rounded(value) for name, value in score.items()} for score in page.scores.raw
+        ]
     return (json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
 def _numbers(values: FloatArray) -> list[float | None]:
     return [_digits(value) for value in values.ravel().tolist()]
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, list):
+        return [_digits(number) for number in value]
+    return _digits(value) if isinstance(value, float) else value
 
 
 def _digits(value: float | None) -> float | None:

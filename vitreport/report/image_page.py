@@ -12,6 +12,7 @@ from vitreport.explanation import FloatArray
 from vitreport.figures.scale import MapState, Scale
 from vitreport.report.outputs import Outputs
 from vitreport.report.pages import ClassView, Fact, ImageRow, alike, range_text
+from vitreport.report.trust_page import ImageScores
 from vitreport.report.wording import number
 from vitreport.store import TechniqueRecord
 
@@ -244,6 +245,7 @@ class ImagePage:
         targets: the explained classes.
         sections: the maps, a section a technique.
         beyond: the techniques that were asked for fewer images, of which this is none.
+        scores: None where the image was not scored.
         previous: the page before; None on the first.
         next: the page after; None on the last.
     """
@@ -261,6 +263,7 @@ class ImagePage:
     skipped: tuple[Problem, ...]
     failed: tuple[Problem, ...]
     beyond: tuple[Problem, ...]
+    scores: ImageScores | None
     previous: ImageRow | None
     next: ImageRow | None
 

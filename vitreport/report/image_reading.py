@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vitreport.analysis.trust import Trust
 from vitreport.figures.scale import Scale, own_scale, state_of
 from vitreport.report.image_page import (
     AtlasView,
@@ -33,6 +34,7 @@ from vitreport.report.observation_reading import (
 from vitreport.report.pages import ClassView, Fact, ImageRow
 from vitreport.report.reading import class_view
 from vitreport.report.sections import map_section
+from vitreport.report.trust_image_reading import ImageReading
 from vitreport.report.wording import changed, file_size, first_images
 from vitreport.store import ModelRecord, Run, TechniqueRecord
 from vitreport.store import folder as paths
@@ -56,10 +58,18 @@ def neighbours(rows: Sequence[ImageRow]) -> tuple[Neighbours, ...]:
     )
 
 
-def image_pages(run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbours]) -> Iterator[ImagePage]:
+def image_pages(
+    run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbours], trust: Trust | None = None
+) -> Iterator[ImagePage]:
     """The pages of some explained images, in the order given.
 
-    Reads the parts of their shards once; `scales` are `scale_reading.dataset_scales`.
+    Reads the parts of their shards once.
+
+    Args:
+        run: the run.
+        scales: `scale_reading.dataset_scales` of it.
+        members: the images.
+        trust: `vitreport.analysis.trust.trust` of it.
     """
     ids: dict[int, list[str]] = defaultdict(list)
     for member in members:
@@ -77,7 +87,11 @@ def image_pages(run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbo
         (image,) = images.of(member.row).to_pylist()
         found = [(record, rows.of(member.row)) for record, rows in parts]
         beyond = tuple(_beyond(record) for record in capped if run.is_beyond(member.row.id, record))
-        yield _image_page(member, image, found, scales, run.manifest.model, skipped, beyond)
+        page = _image_page(member, image, found, scales, run.manifest.model, skipped, beyond)
+        if trust is not None:
+            views = [view for section in page.sections for view in section.maps]
+            page = replace(page, scores=ImageReading(run, trust).scores(member.row.id, views))
+        yield page
 
 
 class _Rows:
@@ -147,6 +161,7 @@ def _image_page(
         skipped=skipped,
         failed=(*_failed(maps), *failed),
         beyond=beyond,
+        scores=None,
         previous=member.previous,
         next=member.next,
     )

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vitreport.figures.scale import Scale
 from vitreport.report.outputs import Outputs
 from vitreport.report.wording import count, number, percent
 from vitreport.store import TechniqueRecord
+
+if TYPE_CHECKING:
+    from vitreport.report.trust_page import TechniqueScore, TrustPage
 
 Thing = TypeVar("Thing")
 
@@ -262,6 +265,7 @@ class TechniquePage:
         kind: ``map`` or ``observation``.
         skipped: why this model cannot have it, or None where at least one setting ran.
         failures: what its settings together could not do, or None.
+        scores: of every setting, by every metric.
     """
 
     name: str
@@ -280,6 +284,7 @@ class TechniquePage:
     failures: Failures | None
     facts: tuple[Fact, ...]
     settings: tuple[SettingView, ...]
+    scores: tuple[TechniqueScore, ...]
 
     @property
     def parameters(self) -> tuple[ParameterView, ...]:
@@ -306,6 +311,7 @@ class IndexPage:
         outputs: of the model.
         rows: every image of the run, in the order of their files' names, the quarantined ones included.
         command: what reproduces the run.
+        trust: what the scores say; None where the run was asked for none.
     """
 
     title: str
@@ -319,6 +325,7 @@ class IndexPage:
     provenance: tuple[Fact, ...]
     command: str
     rows: tuple[ImageRow, ...]
+    trust: TrustPage | None
 
     @property
     def ran(self) -> tuple[TechniquePage, ...]:

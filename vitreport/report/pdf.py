@@ -12,7 +12,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from vitreport.analysis.trust import Trust
 from vitreport.errors import RenderError, SettingsError
+from vitreport.figures.curves import curves_jpeg
 from vitreport.figures.scale import Scale
 from vitreport.figures.sheet import contact_sheet
 from vitreport.report import pdf_attachment
@@ -20,7 +22,7 @@ from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.pages import IndexPage
 from vitreport.report.pdf_font import printable
 from vitreport.report.pdf_sheet import ImageSheet, image_sheet
-from vitreport.report.pdf_view import PdfView, pdf_view
+from vitreport.report.pdf_view import CURVES, PdfView, pdf_view
 from vitreport.report.template_files import environment, template_text
 from vitreport.store import Run
 
@@ -35,6 +37,7 @@ def write_pdf(
     index: IndexPage,
     scales: Mapping[str, Scale],
     *,
+    trust: Trust | None = None,
     image_cap: int = DEFAULT_IMAGE_CAP,
     progress: Progress | None = None,
 ) -> bytes:
@@ -44,6 +47,7 @@ def write_pdf(
         run: what `explain` stored.
         index: `reading.index_page` of the run.
         scales: `scale_reading.dataset_scales` of the run.
+        trust: `vitreport.analysis.trust.trust` of the run.
         image_cap: the most images that get a sheet: the ones with the lowest ids. The document says how many
             there are.
         progress: told of every step.
@@ -69,8 +73,10 @@ def write_pdf(
         for picture in sheet.pictures:
             pictures[picture.address] = contact_sheet(page.photo.jpeg, picture.tiles, picture.columns)
         steps.drawn(len(sheets))
+    if index.trust is not None and index.trust.curves is not None:
+        pictures[CURVES] = curves_jpeg(index.trust.curves.panels)
     attached = engine.AttachedFile(
-        pdf_attachment.NAME, pdf_attachment.DESCRIPTION, pdf_attachment.results(run)
+        pdf_attachment.NAME, pdf_attachment.DESCRIPTION, pdf_attachment.results(run, trust)
     )
     content: bytes = engine.render(
         html=document_html(pdf_view(run.manifest, index, sheets)),

@@ -21,6 +21,17 @@ The file is JSON in ASCII with these fields:
                     could not be made; ``target`` is null where the technique does not depend on the
                     class, and for observations, which fail for all classes at once
 
+Where the run was asked for scores there are also:
+
+    metrics         a list: ``key``, ``name``, ``title``, ``digest``, ``parameters``, ``higher_is_better``
+                    (null: it only describes), ``images`` (how many it was to score; null: all), ``skipped``
+    scores          a list, a line a metric, part of the images and technique: ``metric``, ``images_of``
+                    (``all``, or ``correct`` and ``wrong`` predictions), ``technique``, ``control``, ``n``
+                    (images with a defined score), ``mean``, ``low`` and ``high`` (of its 95 % interval; null
+                    for too few images), ``group`` (tie group, 1 is the best; null for controls), ``p_random``
+                    (against the random control, after Holm's correction), ``better_than_random``; the
+                    random control's draws are one line, under the first one's key
+
 Probabilities and values are the stored float32 numbers, written so that nothing is lost. Maps stay in the
 run folder.
 """
@@ -31,6 +42,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
+from vitreport.analysis.trust import Trust
 from vitreport.report.outputs import Outputs
 from vitreport.store import ModelRecord, Run
 from vitreport.store.folder import technique_part
@@ -52,9 +64,12 @@ _TECHNIQUE_FIELDS = (
     "skipped",
 )
 
+_METRIC_FIELDS = ("key", "name", "title", "digest", "parameters", "higher_is_better", "images", "skipped")
+_SCORE_FIELDS = ("control", "n", "mean", "low", "high", "group", "p_random", "better_than_random")
 
-def results(run: Run) -> bytes:
-    """The attachment for `run`; equal runs give equal bytes."""
+
+def results(run: Run, trust: Trust | None = None) -> bytes:
+    """The attachment for `run` and its `vitreport.analysis.trust.trust`; equal runs give equal bytes."""
     manifest = run.manifest
     model = manifest.model
     given, failed = _given(run)
@@ -78,7 +93,32 @@ def results(run: Run) -> bytes:
             for row in run.images.to_pylist()
         ],
     }
+    if trust is not None:
+        body |= {"metrics": _metrics(trust), "scores": _scores(trust)}
     return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode("ascii")
+
+
+def _metrics(trust: Trust) -> list[dict[str, Any]]:
+    ran = (one.record for one in trust.measured)
+    return [{name: getattr(record, name) for name in _METRIC_FIELDS} for record in (*ran, *trust.skipped)]
+
+
+def _scores(trust: Trust) -> list[dict[str, Any]]:
+    parts = [
+        (one.record.key, part, rows)
+        for one in trust.measured
+        for part, rows in (
+            ("all", one.rows),
+            ("correct", one.correct.rows if one.correct else ()),
+            ("wrong", one.wrong.rows if one.wrong else ()),
+        )
+    ]
+    return [
+        {"metric": metric, "images_of": part, "technique": row.key}
+        | {name: getattr(row, name) for name in _SCORE_FIELDS}
+        for metric, part, rows in parts
+        for row in rows
+    ]
 
 
 def _classes(

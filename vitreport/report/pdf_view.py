@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitreport import __version__
+from vitreport.figures.curves import LETTERS
 from vitreport.report.pages import Fact, ImageRow, IndexPage
 from vitreport.report.pdf_sheet import ImageSheet
+from vitreport.report.trust_page import CurveLine, TrustPage
 from vitreport.report.wording import count
 from vitreport.store import Manifest
 
 VERDICT_SENTENCES = 3
 LIST_CAP = 20
 """Rows in the list of wrong predictions and in the list of quarantined images."""
+
+CURVES = "report:curves.jpeg"
+"""Address of the picture of deletion and insertion curves."""
+
+MOST_CARDS = 7
+"""Metrics in the table of means."""
 
 ORDER = "Sheets stand in the order of the files' names."
 
@@ -35,6 +43,40 @@ class CappedList:
 
 
 @dataclass(frozen=True)
+class PdfTrust:
+    """What the scores say, as the document has room for it.
+
+    Attributes:
+        cards: the heads of the scorecard, as many as fit.
+        note: which metrics do not fit; empty where all do.
+        lines: letter and line of every curve in the picture.
+        picture: address of the picture of curves; empty without one.
+        alt: what it shows.
+    """
+
+    page: TrustPage
+    cards: tuple[Fact, ...]
+    note: str
+    lines: tuple[tuple[str, CurveLine], ...]
+    picture: str
+    alt: str
+
+    @classmethod
+    def of(cls, page: TrustPage) -> PdfTrust:
+        """From what the site says too."""
+        curves = page.curves
+        alts = (panel.alt for panel in curves.panels) if curves else ()
+        return cls(
+            page=page,
+            cards=page.scorecard.heads[:MOST_CARDS],
+            note=_left_out(page.scorecard.heads[MOST_CARDS:]),
+            lines=tuple(zip(LETTERS, curves.lines, strict=False)) if curves else (),
+            picture=CURVES if curves else "",
+            alt=" ".join(alts),
+        )
+
+
+@dataclass(frozen=True)
 class PdfView:
     """The document.
 
@@ -44,6 +86,7 @@ class PdfView:
         further: the findings that the verdict has no room for.
         provenance: as on the site, with what belongs together on one row.
         cap: how many images have a sheet.
+        trust: what the scores say; None where the run was asked for none.
         sheet_rows: the images that have a sheet, in order.
         with_sheet: their ids.
     """
@@ -62,10 +105,19 @@ class PdfView:
     techniques: str
     cap: str
     order: str
+    trust: PdfTrust | None
     sheets: tuple[ImageSheet, ...]
     sheet_rows: tuple[ImageRow, ...]
     with_sheet: frozenset[str]
 
+    @property
+    def measured(self) -> str:
+        """By what faithfulness was measured; empty where it was not."""
+        return self.index.trust.measured if self.index.trust else ""
+
+
+TRUST = Chapter("trust", "Which technique to trust")
+"""Stands after the first of `CHAPTERS`, where the run was scored."""
 
 CHAPTERS = (
     Chapter("evidence", "Findings and data"),
@@ -74,6 +126,11 @@ CHAPTERS = (
     Chapter("techniques", "Techniques"),
     Chapter("sheets", "Image sheets"),
 )
+
+
+def _left_out(heads: Sequence[Fact]) -> str:
+    named = ", ".join(head.term for head in heads)
+    return f"Not in this table: {named}; the attached results.json has all." if heads else ""
 
 
 def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet]) -> PdfView:
@@ -86,7 +143,8 @@ def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet])
         version=__version__,
         verdict=index.summary[:VERDICT_SENTENCES],
         further=index.summary[VERDICT_SENTENCES:],
-        chapters=CHAPTERS,
+        chapters=(CHAPTERS[0], TRUST, *CHAPTERS[1:]) if index.trust else CHAPTERS,
+        trust=PdfTrust.of(index.trust) if index.trust else None,
         wrong=_wrong(index),
         quarantined=_quarantined(index),
         techniques=_techniques(index),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from vitreport.analysis.trust import Trust
 from vitreport.figures.scale import Scale
 from vitreport.report.failure_reading import FailedResult, failed_results, failures
 from vitreport.report.outputs import EVEN, Outputs
@@ -19,6 +20,8 @@ from vitreport.report.pages import (
     Slices,
     TechniquePage,
 )
+from vitreport.report.trust_page import TechniqueScore, TrustPage
+from vitreport.report.trust_reading import trust_page
 from vitreport.report.wording import count, file_name, percent, plain, setting, short_class, tier_text
 from vitreport.settings import format_parameter
 from vitreport.store import Manifest, ModelRecord, Run, TechniqueRecord
@@ -66,15 +69,22 @@ def _image_row(row: Mapping[str, object], model: ModelRecord, shard: int) -> Ima
     )
 
 
-def index_page(run: Run, scales: Mapping[str, Scale]) -> IndexPage:
-    """The start page; `scales` are `scale_reading.dataset_scales`."""
+def index_page(run: Run, scales: Mapping[str, Scale], trust: Trust | None = None) -> IndexPage:
+    """The start page.
+
+    Args:
+        run: the run.
+        scales: `scale_reading.dataset_scales` of it.
+        trust: `vitreport.analysis.trust.trust` of it.
+    """
     manifest = run.manifest
     rows = image_rows(run)
-    techniques = technique_pages(run, scales)
+    found = trust_page(run, trust)
+    techniques = technique_pages(run, scales, found)
     return IndexPage(
         title=f"Explanation report: {manifest.model.name}",
         outputs=Outputs.of(manifest.model),
-        summary=_summary(manifest, rows, techniques),
+        summary=_summary(manifest, rows, techniques, found),
         model=_model_facts(manifest),
         data=_data_facts(manifest, rows),
         slices=tuple(filter(None, (_slices("label", rows), _slices("group", rows)))),
@@ -83,22 +93,29 @@ def index_page(run: Run, scales: Mapping[str, Scale]) -> IndexPage:
         provenance=_provenance(manifest),
         command=manifest.command,
         rows=rows,
+        trust=found,
     )
 
 
-def technique_pages(run: Run, scales: Mapping[str, Scale]) -> tuple[TechniquePage, ...]:
+def technique_pages(
+    run: Run, scales: Mapping[str, Scale], trust: TrustPage | None = None
+) -> tuple[TechniquePage, ...]:
     """One page a technique name, in the order of the run, with all its settings."""
     by_name: dict[str, list[TechniqueRecord]] = defaultdict(list)
     for record in run.techniques:
         by_name[record.name].append(record)
     failed = failed_results(run)
-    return tuple(_technique_page(records, scales, failed) for records in by_name.values())
+    scores = trust.by_technique if trust else {}
+    return tuple(
+        _technique_page(records, scales, failed, scores.get(name, ())) for name, records in by_name.items()
+    )
 
 
 def _technique_page(
     records: list[TechniqueRecord],
     scales: Mapping[str, Scale],
     failed: Mapping[str, Sequence[FailedResult]],
+    scores: tuple[TechniqueScore, ...],
 ) -> TechniquePage:
     first = records[0]
     reasons = [record.skipped for record in records]
@@ -137,6 +154,7 @@ def _technique_page(
             )
             for record in records
         ),
+        scores=scores,
     )
 
 
@@ -159,7 +177,10 @@ def _technique_facts(record: TechniqueRecord) -> tuple[Fact, ...]:
 
 
 def _summary(
-    manifest: Manifest, rows: Sequence[ImageRow], techniques: Sequence[TechniquePage]
+    manifest: Manifest,
+    rows: Sequence[ImageRow],
+    techniques: Sequence[TechniquePage],
+    trust: TrustPage | None,
 ) -> tuple[str, ...]:
     explained = [row for row in rows if row.reason is None]
     if not explained:
@@ -173,6 +194,8 @@ def _summary(
         f"with {count(len(names), 'technique')} in {count(len(settings), 'setting')}."
     ]
     sentences.append(_performance(Outputs.of(manifest.model), explained))
+    if trust is not None:
+        sentences.append(trust.sentences[0].replace(". But ", "; but "))  # one sentence, for the verdict
     unusable = len(rows) - len(explained)
     if unusable:
         verb = "was" if unusable == 1 else "were"

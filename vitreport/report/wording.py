@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitreport.settings import format_parameter
-from vitreport.store import TechniqueRecord
+from vitreport.store import MetricRecord, TechniqueRecord
 
 
 def number(value: float) -> str:
@@ -25,6 +25,20 @@ def number(value: float) -> str:
         exponent = int(f"{size:.2e}".partition("e")[2])
         text = f"{value:.{max(0, 2 - exponent)}f}"
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def decimal(value: float, digits: int = 3) -> str:
+    """A score with as many digits behind the point as its neighbours: ``0.412``, ``−0.030``, ``1,230``."""
+    if not math.isfinite(value) or abs(value) >= 1000 or 0 < abs(value) < 0.5 * 10**-digits:
+        return number(value)
+    return f"{value:.{digits}f}".replace("-", "−", 1)
+
+
+def range_of_scores(low: float, high: float) -> str:
+    """``0.120 to 0.431``; ends that are both tiny keep their digits."""
+    if max(abs(low), abs(high)) < 0.005:
+        return f"{number(low)} to {number(high)}"
+    return " to ".join("0.000" if abs(end) < 0.0005 else decimal(end) for end in (low, high))
 
 
 def percent(share: float) -> str:
@@ -71,14 +85,14 @@ def file_name(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or uri
 
 
-def setting(record: TechniqueRecord) -> str:
-    """The parameters of a technique in words: ``fusion max, discard ratio 0.9``; empty without any."""
+def setting(record: TechniqueRecord | MetricRecord) -> str:
+    """The parameters of a technique or metric: ``fusion max, discard ratio 0.9``; empty without any."""
     return ", ".join(
         f"{name.replace('_', ' ')} {format_parameter(value)}" for name, value in record.parameters.items()
     )
 
 
-def changed(record: TechniqueRecord) -> str:
+def changed(record: TechniqueRecord | MetricRecord) -> str:
     """The parameters that differ from their defaults, in words; empty where none does."""
     return ", ".join(
         f"{name.replace('_', ' ')} {format_parameter(value)}"

@@ -1,0 +1,145 @@
+"""Leaderboards and the scorecard as tables: from analysis to views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vitreport.analysis.leaderboard import Leaderboard, Row, in_words
+from vitreport.analysis.statistics import FEWEST
+from vitreport.analysis.trust import Measured, Trust
+from vitreport.report.trust_names import Names
+from vitreport.report.trust_page import (
+    BoardRow,
+    BoardView,
+    Scorecard,
+    ScoreCell,
+    ScoreRow,
+    TieGroup,
+    Whisker,
+)
+from vitreport.report.wording import count, decimal, first_images, range_of_scores
+
+RIGHT, WRONG = "Where the model is right", "Where the model is wrong"
+
+
+@dataclass(frozen=True)
+class Boards:
+    """The tables of a run's scores."""
+
+    trust: Trust
+    names: Names
+
+    def boards(self, one: Measured) -> Iterator[BoardView]:
+        """Of all images, then of those predicted right and wrong; none where the metric only describes."""
+        parts = (("All scored images", one.board), (RIGHT, one.correct), (WRONG, one.wrong))
+        for title, board in parts:
+            if board is None:
+                continue
+            images = count(board.images, "image")
+            where = "On this model" if board is one.board else title
+            if one is not self.trust.headline or not board.groups:
+                sentence = self._plain_sentence(board, where)
+            elif board is one.board:
+                sentence = in_words(board, self.names.in_sentences, f"On this model, scored on {images},")
+            else:
+                sentence = in_words(board, self.names.in_sentences, f"{title} ({images}),")
+            yield self._board(one, board, title, sentence)
+
+    def _plain_sentence(self, board: Leaderboard, where: str) -> str:
+        """Who is ahead by a metric that does not measure faithfulness alone."""
+        if not board.groups:
+            return in_words(board, self.names.in_sentences, where)
+        leader, *tied = board.groups[0]
+        said = f"{where} {self.names.in_sentences[leader.key]} is ahead by its mean"
+        if not tied:
+            return f"{said}, and no other technique is tied with it."
+        verb = "is" if len(tied) == 1 else "are"
+        return f"{said}; {count(len(tied), 'technique')} {verb} not significantly behind."
+
+    def _board(self, one: Measured, board: Leaderboard, title: str, sentence: str) -> BoardView:
+        ends = [value for row in board.rows for value in (row.low, row.high, row.mean) if value is not None]
+        span = (min([0.0, *ends]), max([0.0, *ends]))
+        ranked = {row.key for group in board.groups for row in group}
+        rows = {row.key: self.row(one, row, span) for row in board.rows}
+        return BoardView(
+            title=title,
+            sentence=sentence,
+            groups=tuple(
+                TieGroup(str(number), tuple(rows[row.key] for row in group))
+                for number, group in enumerate(board.groups, 1)
+            ),
+            unranked=tuple(rows[row.key] for row in board.rows if not row.control and row.key not in ranked),
+            controls=tuple(rows[row.key] for row in board.rows if row.control),
+            images=board.images,
+            low=decimal(span[0], 2),
+            high=decimal(span[1], 2),
+            tested=any(row.better_than_random is not None for row in board.rows),
+        )
+
+    def row(self, one: Measured, row: Row, span: tuple[float, float] | None = None) -> BoardRow:
+        """A place in words; drawn on an axis with these ends."""
+        record = self.trust.records[row.key]
+        interval = "" if row.low is None or row.high is None else range_of_scores(row.low, row.high)
+        better = {True: "yes", False: "no", None: ""}[row.better_than_random]
+        return BoardRow(
+            key=row.key,
+            title=record.title,
+            setting=self.names.setting(row.key),
+            page=self.names.page_of(row.key),
+            control=row.control,
+            group="" if row.group is None else str(row.group),
+            mean="" if row.mean is None else decimal(row.mean),
+            interval=interval,
+            n=row.n,
+            better=better,
+            reason=self._reason(one, row),
+            whisker=_whisker(row, span) if span is not None and row.mean is not None else None,
+        )
+
+    def _reason(self, one: Measured, row: Row) -> str:
+        record = self.trust.records[row.key]
+        if row.n >= FEWEST:
+            return ""
+        if row.n:
+            return f"{count(row.n, 'image')} with a score: too few for an interval"
+        if record.most_images is not None:
+            return f"not scored: {first_images(record.most_images)}"
+        if row.key in one.notes:
+            return one.notes[row.key]
+        elsewhere = (other.row(row.key) for other in self.trust.measured if other is not one)
+        if any(other is not None and other.n for other in elsewhere):
+            return f"{one.record.short} has no value for this technique"
+        return "its maps are constant or hold values that are not numbers"
+
+    def scorecard(self) -> Scorecard:
+        """All techniques by all metrics, in the order of the headline."""
+        measured, first = self.trust.measured, self.trust.first
+        footnotes: dict[str, int] = {}
+        rows = []
+        for row in first.rows if first else ():
+            cells = []
+            for one in measured:
+                found = one.row(row.key)
+                reason = self._reason(one, found) if found else ""
+                note = footnotes.setdefault(reason, len(footnotes) + 1) if reason else 0
+                text = "undefined" if found is None or found.mean is None else decimal(found.mean)
+                cells.append(ScoreCell(text, note, found is not None and found.group == 1))
+            rows.append(
+                ScoreRow(self.names.subject(row.key), self.names.page_of(row.key), row.control, tuple(cells))
+            )
+        return Scorecard(
+            heads=tuple(self.names.head(one.record) for one in measured),
+            techniques=tuple(row for row in rows if not row.control),
+            controls=tuple(row for row in rows if row.control),
+            footnotes=tuple(footnotes),
+        )
+
+
+def _whisker(row: Row, span: tuple[float, float]) -> Whisker:
+    reach = (span[1] - span[0]) or 1.0
+
+    def place(value: float | None) -> str:
+        return f"{2 + 96 * ((row.mean or 0.0 if value is None else value) - span[0]) / reach:.1f}"
+
+    return Whisker(place(row.mean), place(row.low), place(row.high), place(0.0))
