@@ -114,7 +114,8 @@ class Boards:
 
     def scorecard(self) -> Scorecard:
         """All techniques by all metrics, in the order of the headline."""
-        measured, first = self.trust.measured, self.trust.first
+        measured, first = [one for one in self.trust.measured if self._says_something(one)], self.trust.first
+        silent = [one.record.title for one in self.trust.measured if one not in measured]
         footnotes: dict[str, int] = {}
         rows = []
         for row in first.rows if first else ():
@@ -133,7 +134,11 @@ class Boards:
             techniques=tuple(row for row in rows if not row.control),
             controls=tuple(row for row in rows if row.control),
             footnotes=tuple(footnotes),
+            note=f"No technique of this run has a value by: {', '.join(silent)}." if silent else "",
         )
+
+    def _says_something(self, one: Measured) -> bool:
+        return any(row.n for row in one.rows if not row.control)
 
 
 def _whisker(row: Row, span: tuple[float, float]) -> Whisker:

@@ -188,17 +188,19 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Scorecard:
-    """All techniques by all metrics that ran.
+    """All techniques by all metrics that have something to say of one.
 
     Attributes:
         heads: short title and direction (``higher is better``) of every metric.
         footnotes: why something is undefined; the first has the number 1.
+        note: which metrics have no column, because they have no value; or empty.
     """
 
     heads: tuple[Fact, ...]
     techniques: tuple[ScoreRow, ...]
     controls: tuple[ScoreRow, ...]
     footnotes: tuple[str, ...]
+    note: str
 
 
 @dataclass(frozen=True)
