@@ -226,6 +226,16 @@ def test_labels_are_what_mosaics_need(tiny: VisionModel, pictures: Path, tmp_pat
     assert len(values(labelled, "raw_attention", "grid_pointing")) == 3
 
 
+def test_a_sample_stays_as_large_as_it_was_asked_for(
+    tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    explain(settings(pictures, score_images=2), tmp_path / "run")
+    run = explain(settings(pictures, techniques=("saliency",), score_images="auto"), tmp_path / "run")
+    assert len(values(run, "saliency")) == len(values(run, "raw_attention")) == 2
+    run = explain(settings(pictures, score_images=4), tmp_path / "run")
+    assert len(values(run, "saliency")) == 4
+
+
 def test_scoring_has_a_stage_of_its_own(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
     told: list[tuple[str, float, int]] = []
     explain(settings(pictures), tmp_path / "run", progress=lambda *stage: told.append(stage))

@@ -65,8 +65,12 @@ def explain(
         batch_size = before.bound["batch size"]
         techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
         metrics = dict.fromkeys([*before.settings.get("metrics", ()), *settings.metrics])
+        sample = settings.score_images
+        if sample == "auto":
+            sample = before.settings.get("score_images", sample)
         settings = dataclasses.replace(
             settings,
+            score_images=sample,
             techniques=tuple(techniques),
             metrics=tuple(metrics) or ("none",),
             masks=settings.masks or before.settings.get("masks"),
