@@ -1,0 +1,56 @@
+"""What a finding is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+SHORTCUT, SLICE, EMERGENCE, STRATEGY, PLACE, OUTLIERS, REVIEW, HEADS = (
+    "shortcut",
+    "slice",
+    "emergence",
+    "strategy",
+    "place",
+    "outlier tokens",
+    "review",
+    "heads",
+)
+KINDS = (SHORTCUT, SLICE, EMERGENCE, STRATEGY, PLACE, OUTLIERS, REVIEW, HEADS)
+"""Kinds of findings; of equal severity the earlier come first."""
+
+
+class Severity(IntEnum):
+    """How much a finding matters."""
+
+    NOTE = 1
+    """Worth knowing when the maps are read."""
+    WARNING = 2
+    """Something that a reviewer should look into."""
+    SEVERE = 3
+    """The model may be right for the wrong reason, or is wrong for some images much more often."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the run shows.
+
+    Attributes:
+        kind: one of `KINDS`.
+        severity: how much it matters.
+        sentence: what was found, in words, with its uncertainty.
+        numbers: what the sentence rests on, by name.
+        images: ids of the images that show it, the clearest first.
+        technique: key of the one whose maps show it; None where it does not rest on maps.
+        subject: what it is about, in a few words that are the same in another run of the same images.
+        effect: its size among findings of its kind; larger is worse.
+    """
+
+    kind: str
+    severity: Severity
+    sentence: str
+    numbers: Mapping[str, float]
+    images: tuple[str, ...]
+    technique: str | None
+    subject: str
+    effect: float = field(default=0.0, repr=False)
