@@ -28,8 +28,8 @@ from vitreport.techniques.technique import Context, Technique
 
 SCORED_TOGETHER = 64
 """Images in a part of scores: they are decoded and scored together."""
-_SLICES = 10
-"""Steps in which a metric goes through the sample, so that progress is told often enough."""
+_FIRST = 10
+"""Which part of the sample is scored first, to tell how long the rest takes: a tenth."""
 _LEAST_PASSES = 0.02
 """What a technique and image cost at least, in plain forward passes, by a metric that makes none."""
 
@@ -150,8 +150,10 @@ class Scorer:
             return
         ready = self._ready(part, {record.key for _, _, missing in pending for record in missing})
         images = sorted(ready.drawn, key=lambda image: image.lot)
-        size = min(self.plan.batch_size, ceil(self.images / _SLICES))
-        first, *rest = (images[start : start + size] for start in range(0, len(images), size))
+        batch = self.plan.batch_size
+        size = min(batch, ceil(self.images / _FIRST))
+        first, others = images[:size], images[size:]
+        rest = [others[start : start + batch] for start in range(0, len(others), batch)]
         rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
         seconds: dict[str, float] = {}
         for record, metric, missing in pending:

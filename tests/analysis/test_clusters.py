@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
 from tests.analysis.planted_run import blob
-from vitreport.analysis.clusters import MOST, averaged, spectral_clusters, strategies
+from vitreport.analysis.clusters import MOST, SILHOUETTE, averaged, spectral_clusters, strategies
 from vitreport.analysis.outcomes import NO_CLASS
 from vitreport.analysis.regions import regions
-from vitreport.analysis.statistics import FEWEST
+from vitreport.analysis.statistics import FEWEST, holm
 
 
 def shares_of(maps: list[np.ndarray]) -> np.ndarray:
@@ -75,6 +76,13 @@ def test_one_way_stays_one_cluster(images, kind):
     assert several <= 1
 
 
+def test_a_cut_between_maps_that_are_hardly_alike_is_none():
+    """Sparse noise: by chance the eigenvalues leave a gap, but within the parts nothing is alike."""
+    maps = np.random.default_rng(1).gamma(0.1, 1, (20, 16)) + 1e-6
+    labels, _, silhouette = spectral_clusters(maps / np.linalg.norm(maps, axis=1, keepdims=True))
+    assert 0 < silhouette < SILHOUETTE and set(labels.tolist()) == {0}
+
+
 def test_equal_maps_are_one_cluster():
     (found,) = strategies(
         names(12), np.full((12, 8, 8), 1 / 64, np.float32), np.zeros(12, int), unknown(12), regions((8, 8))
@@ -127,6 +135,24 @@ def test_a_cluster_that_is_wrong_more_often_is_told_from_chance():
     right = np.where(corner, np.nan, 1.0)
     (found,) = strategies(names(60), shares, np.zeros(60, int), right, where)
     assert all(np.isnan(one.corrected) for one in found.clusters), "nothing to compare with"
+
+
+def test_clusters_of_all_classes_are_corrected_together():
+    rng = np.random.default_rng(0)
+    corner = np.arange(120) % 3 == 0
+    classes = np.arange(120) // 60
+    shares = shares_of([blob(rng, 7, 7) if one else blob(rng, *rng.normal(3, 0.5, 2)) for one in corner])
+    right = (rng.random(120) < np.where(corner, 0.5, 0.8)).astype(float)
+    found = strategies(names(120), shares, classes, right, regions((8, 8)))
+    assert [len(one.clusters) for one in found] == [2, 2]
+    p_values = []
+    for one in found:
+        for place, cluster in enumerate(one.clusters):
+            rest = one.clusters[1 - place]
+            table = [[part.wrong, part.judged - part.wrong] for part in (cluster, rest)]
+            p_values.append(fisher_exact(table).pvalue)
+    corrected = [cluster.corrected for one in found for cluster in one.clusters]
+    assert corrected == pytest.approx(holm(p_values)) and max(corrected) > max(p_values)
 
 
 def test_it_comes_out_the_same_every_time():

@@ -84,6 +84,7 @@ def test_a_planted_mark_is_the_top_finding(tmp_path):
     assert first.numbers["p corrected"] < 0.01
     assert set(first.images) <= {image_id(n) for n in range(90) if n % 3 == HOUSE} and len(first.images) == 6
     assert [one.subject for one in found if one.kind == SHORTCUT] == [first.subject], "all images follow"
+    assert PLACE not in kinds(found), "the border is full because the corner is"
     dark = next(one for one in found if one.kind == SLICE and "light: dark" in one.subject)
     assert "light is dark" in dark.sentence and dark.numbers["right"] == 0
     order = [(-one.severity, KINDS.index(one.kind)) for one in found]
@@ -160,19 +161,24 @@ def test_outlier_tokens_and_the_technique_that_lights_up_on_them_are_found(tmp_p
     rng = np.random.default_rng(0)
     norms = rng.normal(10, 0.3, (90, 2, 8, 8))
     maps = [blob(rng, *rng.uniform(0, 7, 2)) for _ in range(90)]
-    lit = [one.copy() for one in maps]
+    lit, warm = ([one.copy() for one in maps] for _ in range(2))
     for number in range(0, 90, 2):
         row, col = rng.integers(8, size=2)
         norms[number, 1, row, col] = 90
         lit[number][row, col] += 4
+        warm[number][:] = 1
+        warm[number][row, col] = 1.6
     run = healthy(
         tmp_path,
-        maps=[(CLASSY, maps), (OTHER, lit)],
+        maps=[(CLASSY, maps), (OTHER, lit), (technique_record("zebra"), warm)],
         observations={"token_norms": list(map(norms_row, norms))},
     )
     bright, tokens = [one for one in found_in(run) if one.kind == OUTLIERS]
     assert (bright.severity, bright.technique) == (Severity.WARNING, OTHER.key)
-    assert CLASSY.key not in bright.sentence and bright.numbers["ratio"] > 2
+    assert CLASSY.key not in bright.sentence and "zebra" not in bright.sentence, (
+        "certain, but no more than 1.6"
+    )
+    assert bright.numbers["ratio"] > 2
     assert tokens.severity is Severity.NOTE and "45 of 90 images" in tokens.sentence
 
 

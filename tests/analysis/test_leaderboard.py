@@ -287,3 +287,11 @@ def test_the_sentence_says_that_all_is_undefined() -> None:
     assert words(Scores(EXAMPLE.keys, np.full_like(EXAMPLE.values, NAN)), random=["random"]) == nothing
     assert words(Scores(EXAMPLE.keys, np.empty((5, 0))), random=["random"]) == nothing
     assert words(Scores((), np.empty((0, 3)))) == nothing
+
+
+def test_what_is_worse_than_random_is_called_so() -> None:
+    spread = np.random.default_rng(4).normal(0, 0.1, (3, 40))
+    scores = Scores(("good", "bad", "random"), spread + np.array([[0.5], [-0.5], [0.0]]))
+    board = leaderboard(scores, random=["random"])
+    words = in_words(board, {"good": "Good", "bad": "Bad", "random": "random"})
+    assert words == "On this model Good is the most faithful; Bad is worse than random."

@@ -46,7 +46,9 @@ def test_each_corner_is_where_its_name_says():
 
 @pytest.mark.parametrize("grid", [(1, 9), (9, 1), (1, 1)])
 def test_a_grid_of_one_row_or_column_has_no_corners(grid):
-    assert regions(grid).corners == ()
+    where = regions(grid)
+    assert where.corners == ()
+    assert not (where.masks[CENTRE] & where.masks[BORDER]).any() and where.masks[CENTRE].any()
 
 
 def test_masses_are_sums_over_the_region():

@@ -83,6 +83,14 @@ def test_numbers_of_a_slice_are_counted(tmp_path):
     assert one.examples == tuple(image_id(number) for number in (1, 4, 5))
 
 
+def test_the_most_confident_mistakes_are_the_examples(tmp_path):
+    confidence = np.linspace(0.5, 0.9, 12)[np.random.default_rng(0).permutation(12)]
+    run = plant(tmp_path / "run", scores=even_scores([1] * 12, confidence), labels=[0] * 8 + [1] * 4)
+    one = named(slices(outcomes(run)), CLASS)["boat"]
+    order = sorted(range(8), key=lambda number: -confidence[number])
+    assert one.examples == tuple(map(image_id, order[:6]))
+
+
 def test_all_tests_of_the_run_are_corrected_together(tmp_path):
     rng = np.random.default_rng(1)
     meta = [{"a": str(number % 3), "b": str(number % 4)} for number in range(60)]

@@ -41,6 +41,19 @@ def test_of_several_with_that_name_the_folders_decide(tmp_path: Path) -> None:
     }
 
 
+def test_the_mask_in_the_image_s_own_folder_wins_over_one_with_further_folders(tmp_path: Path) -> None:
+    for name in ("other/cat/1.png", "cat/1.png"):
+        write(tmp_path / name)
+    assert find_masks(tmp_path, [ref("cat/1.jpg")]).paths == {"cat_1.jpg": tmp_path / "cat/1.png"}
+
+
+def test_two_masks_of_one_picture_are_refused(tmp_path: Path) -> None:
+    for name in ("train/1.png", "val/1.png"):
+        write(tmp_path / name)
+    with pytest.raises(SettingsError, match=r"1\.jpg could have the mask train/1\.png or val/1\.png"):
+        find_masks(tmp_path, [ref("1.jpg")])
+
+
 def test_a_mask_of_two_pictures_is_refused_and_of_two_copies_taken(tmp_path: Path) -> None:
     write(tmp_path / "1.png")
     with pytest.raises(SettingsError, match=r"could belong to set/cat/1\.jpg or to set/dog/1\.jpg"):

@@ -10,6 +10,8 @@ import numpy as np
 
 from vitreport.analysis.statistics import FEWEST, Bootstrap, Scores, holm, mean_of_defined
 
+SIGNIFICANT = 0.05
+"""A corrected p value below this is no chance."""
 _NAMED = 3
 """Techniques that a list in a sentence names; of more it gives the number."""
 
@@ -212,9 +214,11 @@ def in_words(board: Leaderboard, titles: Mapping[str, str], where: str = "On thi
         if several and best in leaders:
             two = "the gap between them is not significant"
             clauses.append(two if len(leaders) == 2 else f"none is significantly behind {titles[best.key]}")
-        if failed:
-            names, several = _listed([titles[row.key] for row in failed])
-            clauses.append(f"{names} {'are' if several else 'is'} no better than random")
+        worse = [row for row in failed if row.p_random is not None and row.p_random < SIGNIFICANT]
+        for rows, words in ((worse, "worse"), ([row for row in failed if row not in worse], "no better")):
+            if rows:
+                names, several = _listed([titles[row.key] for row in rows])
+                clauses.append(f"{names} {'are' if several else 'is'} {words} than random")
     words = "; ".join(clauses) + "."
     rivals = [row for row in board.rows if row.control and row.behind and row.behind.low <= 0]
     if best in trusted and rivals:

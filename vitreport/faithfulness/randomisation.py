@@ -26,10 +26,10 @@ BINS = 100
 class Randomisation(Metric):
     """Mean size, in [0, 1], of the rank correlation of a map and those of the model with random weights.
 
-    Every weight tensor is drawn anew from a normal distribution of the same mean and spread. By chance alone
-    it is about 0.8 over the root of the number of patches. The column ``correlation`` has the mean with its
-    sign, ``emprt`` the relative rise of the map's entropy, (H(random) - H(map)) / H(map), of a histogram of
-    100 bins: random weights should make a map more complex.
+    Every weight tensor is drawn anew from a normal distribution of the same mean and spread. The size does
+    not reach 0: smooth maps have some likeness by chance, in either direction. The column ``correlation`` has
+    the mean with its sign, ``emprt`` the relative rise of the map's entropy, (H(random) - H(map)) / H(map),
+    of a histogram of 100 bins: random weights should make a map more complex.
 
     Source:
         Adebayo et al. 2018, Sanity Checks for Saliency Maps, arXiv:1810.03292, section 3; Hedström et al.

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from vitreport.errors import SettingsError
@@ -28,14 +29,16 @@ class Masks:
 def find_masks(folder: Path, refs: Sequence[ImageRef]) -> Masks:
     """Finds the mask of each image: a PNG of the same name beside its suffix.
 
-    Where several have that name, the one whose folders are named like most of the image's own is meant.
+    Where several have that name, the one that shares most folders with the image is meant, counted from the
+    file upwards; of these the one that has no others.
 
     Args:
         folder: with masks, in whatever folders below.
         refs: of the images.
 
     Raises:
-        SettingsError: there is no such folder, no mask of any image in it, or one that fits two images.
+        SettingsError: there is no such folder, no mask of any image in it, one that fits two images, or two
+            that fit one.
     """
     if not folder.is_dir():
         raise SettingsError(f"the folder of masks {folder} does not exist")
@@ -50,7 +53,15 @@ def find_masks(folder: Path, refs: Sequence[ImageRef]) -> Masks:
         image = PurePosixPath(ref.uri)
         candidates = named.get(image.stem)
         if candidates:
-            path = folder / max(candidates, key=lambda mask: _shared(mask, image))
+            shared = [_shared(mask, image) for mask in candidates]
+            best = [mask for mask, number in zip(candidates, shared, strict=True) if number == max(shared)]
+            nearest = [mask for mask in best if len(mask.parts) - 1 == max(shared)] or best
+            if len(nearest) > 1:
+                raise SettingsError(
+                    f"{ref.uri} could have the mask {nearest[0]} or {nearest[1]} of {folder}; "
+                    "put masks into folders that are named like those of their images"
+                )
+            path = folder / nearest[0]
             owner = owners.setdefault(path, ref)
             if owner.sha256 != ref.sha256:
                 raise SettingsError(
@@ -71,4 +82,4 @@ def find_masks(folder: Path, refs: Sequence[ImageRef]) -> Masks:
 def _shared(mask: PurePosixPath, image: PurePosixPath) -> int:
     """How many folders, from the file upwards, have the same names."""
     pairs = zip(reversed(mask.parent.parts), reversed(image.parent.parts), strict=False)
-    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(mask.parts) - 1)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
