@@ -46,7 +46,11 @@ def options(checkpoint: Path) -> list[str]:
 
 
 def process(*words: str, before: str = "") -> subprocess.Popen[str]:
-    """Starts the command line in a fresh process, after running `before` there."""
+    """Starts the command line in a fresh process, after running `before` there.
+
+    It can be interrupted even where the tests run in the background of a shell that ignores interrupts.
+    """
+    before += "\nimport signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{before}\nimport sys\nfrom vitreport.cli import main\nmain(sys.argv[1:], prog_name='vitreport')"
     return subprocess.Popen(
         [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -88,7 +88,7 @@ def test_every_reason_is_found_and_the_gravest_comes_first(tmp_path):
     first = found.cases[0]
     assert first.words == (
         "The model says boat with 0.96, the label is car; "
-        "the techniques' maps agree by -0.40, others by 0.50."
+        "the techniques’ maps agree by −0.40, those of other images by 0.50."
     )
     assert found.cases[4].words == "The second class is 0.02 behind."
     middle, spread = 0.5, 1.4826 * np.median(np.abs(agreement - 0.5))

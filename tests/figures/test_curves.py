@@ -16,7 +16,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def panel(*curves: np.ndarray, low: float = 0.0) -> Panel:
     lines = tuple(Line(style, curve) for style, curve in enumerate(curves, 1))
-    return Panel("Deletion", "probability", HIDDEN, lines, "what it shows", (low, 1.0))
+    return Panel(
+        "Deletion", "probability", "patches hidden (%)", 100 * HIDDEN, lines, "what it shows", (low, 1.0)
+    )
 
 
 def test_every_line_has_its_own_colour_and_passes_through_its_values() -> None:

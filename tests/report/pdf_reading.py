@@ -24,6 +24,7 @@ HOSTILE = (
 
 CHAPTERS = [
     "Findings and data",
+    "What the whole set shows",
     "Method notes and limits",
     "Model and provenance",
     "Techniques",
@@ -87,6 +88,10 @@ class Document:
 
         for child in self.root["/StructTreeRoot"]["/K"]:
             yield from walk(child)
+
+    def figures(self) -> list[Any]:
+        """Every structure element that is a picture."""
+        return [element for element in self.elements() if element["/S"] == "/Figure"]
 
     def tags(self) -> list[str]:
         """Type of every structure element."""

@@ -105,7 +105,7 @@ def test_every_explained_image_has_a_sheet_in_the_order_of_file_names(
 def test_the_cap_is_stated_and_kept(drawn_run: Run) -> None:
     document = Document(drawn(drawn_run, image_cap=2))
     assert "2 of 5 images have a sheet; the HTML report has all." in document.words
-    assert document.tags().count("/Figure") == 2
+    assert sum("Contact sheet" in str(one["/Alt"]) for one in document.figures()) == 2
     uncapped = [row for row in drawn_run.images.to_pylist() if row["status"] == "explained"][2:]
     assert not any(row["id"] in document.text for row in uncapped)
 
@@ -113,7 +113,7 @@ def test_the_cap_is_stated_and_kept(drawn_run: Run) -> None:
 def test_a_cap_of_zero_gives_a_summary_and_a_negative_one_is_refused(drawn_run: Run) -> None:
     document = Document(drawn(drawn_run, image_cap=0))
     assert "0 of 5 images have a sheet" in document.words
-    assert "/Figure" not in document.tags()
+    assert not any("Contact sheet" in str(one["/Alt"]) for one in document.figures())
     with pytest.raises(SettingsError, match="-1"):
         drawn(drawn_run, image_cap=-1)
 

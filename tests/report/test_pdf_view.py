@@ -29,8 +29,10 @@ def index(run: Run) -> IndexPage:
 def test_the_verdict_has_three_sentences_and_the_rest_follows(run: Run, index: IndexPage) -> None:
     sentences = tuple("abcde")
     view = pdf_view(run.manifest, replace(index, summary=sentences), ())
-    assert view.verdict == sentences[:VERDICT_SENTENCES]
-    assert view.verdict + view.further == sentences
+    assert view.verdict == sentences[1 : 1 + VERDICT_SENTENCES]
+    assert (view.intro, *view.verdict, *view.further) == sentences
+    alone = pdf_view(run.manifest, replace(index, summary=("only",)), ())
+    assert (alone.intro, alone.verdict, alone.further) == ("", ("only",), ())
 
 
 def test_wrong_predictions_come_most_confident_first_and_say_how_many_there_are(

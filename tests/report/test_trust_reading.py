@@ -47,16 +47,16 @@ def test_a_run_without_metrics_says_nothing_of_trust(tmp_path: Path) -> None:
     assert not any("faithful" in sentence for sentence in page.summary)
 
 
-def test_the_headline_is_the_third_sentence_of_the_summary(run: Run, page: TrustPage) -> None:
+def test_the_headline_is_the_fourth_sentence_of_the_summary(run: Run, page: TrustPage) -> None:
     summary = index_page(run, {}, trust(run, FEW)).summary
-    assert summary[2] == page.sentences[0]
-    assert summary[2].startswith("On this model, scored on 38 images, Gradient rollout is the most faithful")
+    assert summary[3] == page.sentences[0]
+    assert summary[3].startswith("On this model, scored on 38 images, Gradient rollout is the most faithful")
 
 
 def test_a_control_that_keeps_up_stays_within_one_sentence_of_the_summary(tmp_path: Path) -> None:
     gains = {"gradient_rollout": 0.1, "centre": 0.1, "raw_attention": 0.1, "attention_rollout": 0.1}
     run = open_run(write_scores(write_run(tmp_path / "run", 20), quality=gains))
-    sentence = index_page(run, {}, trust(run, FEW)).summary[2]
+    sentence = index_page(run, {}, trust(run, FEW)).summary[3]
     assert "a control that knows nothing of the model" in sentence
     assert ". But" not in sentence and "; but" in sentence
 

@@ -334,7 +334,7 @@ def review_findings(found: Audit) -> Iterator[Finding]:
             f"sure, it is wrong on {len(wrong):,} ({with_range(error)})."
         )
         numbers = {"confident": float(confident), "wrong": float(len(wrong)), **ends("share", error)}
-        surprising = error.low is not None and error.low > 1 - CONFIDENT
+        surprising = confident >= FEWEST and error.low is not None and error.low > 1 - CONFIDENT
         yield Finding(
             REVIEW,
             Severity.WARNING if surprising else Severity.NOTE,

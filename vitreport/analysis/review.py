@@ -147,8 +147,9 @@ def review(found: Outcomes, agreement: Floats, techniques: Sequence[str] = ()) -
             said[UNDECIDED] = f"the second class is {margin:.2f} behind"
         if agreed <= below:
             said[DISAGREEMENT] = (
-                f"the techniques' maps agree by {agreed:.2f}, others by {_middle(agreement):.2f}"
-            )
+                f"the techniques’ maps agree by {agreed:.2f}, those of other images by "
+                f"{_middle(agreement):.2f}"
+            ).replace("-", "−")
         if said:
             words = "; ".join(said.values())
             words = f"{words[0].upper()}{words[1:]}."

@@ -1,4 +1,4 @@
-"""Deletion and insertion curves: SVG for pages, which follows their colour scheme, JPEG for paper."""
+"""Curves in panels: SVG for pages, which follows their colour scheme, JPEG for paper."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -69,20 +70,25 @@ class Line:
     Attributes:
         style: number of its colour and dashes, below `STYLES`; 0 is the control's.
         values: ``(steps,)``; values that are not finite are left out.
+        low: of its interval, ``(steps,)``; None without one.
+        high: of its interval.
     """
 
     style: int
     values: NDArray[np.float64]
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Curves over the share of hidden patches.
+    """Curves over one quantity.
 
     Attributes:
-        title: in which order patches are hidden.
+        title: what the panel is about.
         axis: what the curves are values of.
-        hidden: ``(steps,)`` in [0, 1].
+        across: what the horizontal axis is.
+        places: on it, ``(steps,)``, rising.
         lines: the curves, the most important first.
         alt: what the panel shows, with the numbers that matter.
         span: the ends of the vertical axis, so that panels compare.
@@ -90,7 +96,8 @@ class Panel:
 
     title: str
     axis: str
-    hidden: NDArray[np.float64]
+    across: str
+    places: NDArray[np.float64]
     lines: tuple[Line, ...]
     alt: str
     span: tuple[float, float]
@@ -116,10 +123,10 @@ def curves_svg(panel: Panel) -> bytes:
     return _themed(buffer.getvalue()).encode()
 
 
-def curves_jpeg(panels: Sequence[Panel]) -> bytes:
-    """Panels side by side as JPEG, 1600 pixels wide; a line is named by its letter."""
+def curves_jpeg(panels: Sequence[Panel], names: Sequence[str] = LETTERS) -> bytes:
+    """Panels side by side as JPEG, 1600 pixels wide; by default a line is named by its letter."""
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(8, 3.3), dpi=200, facecolor="white")
+        figure = Figure(figsize=(8, 3.3 if len(panels) > 1 else 2.6), dpi=200, facecolor="white")
         FigureCanvasAgg(figure)
         width = 1 / len(panels)
         for number, panel in enumerate(panels):
@@ -128,7 +135,7 @@ def curves_jpeg(panels: Sequence[Panel]) -> bytes:
             axes.set_title(panel.title, fontsize=9.5, color=LIGHT["ink"], loc="left")
         figure.legend(
             handles,
-            LETTERS[: len(handles)],
+            list(names)[: len(handles)],
             loc="lower center",
             ncols=max(1, len(handles)),
             fontsize=9,
@@ -137,7 +144,8 @@ def curves_jpeg(panels: Sequence[Panel]) -> bytes:
         )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="rgba")
-    picture = Image.frombytes("RGBA", (1600, 660), buffer.getvalue()).convert("RGB")
+    size = (1600, 660 if len(panels) > 1 else 520)
+    picture = Image.frombytes("RGBA", size, buffer.getvalue()).convert("RGB")
     encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=92, subsampling=0)
     return encoded.getvalue()
@@ -150,8 +158,11 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, str], size: float) -> l
         axes.axhline(0, color=colours["soft"], linewidth=0.6)
     drawn = []
     for order, line in enumerate(panel.lines):
+        if line.low is not None and line.high is not None:
+            shade = colours[f"curve-{line.style}"]
+            axes.fill_between(panel.places, line.low, line.high, color=shade, alpha=0.18, linewidth=0)
         drawn += axes.plot(
-            100 * panel.hidden,
+            panel.places,
             line.values,
             color=colours[f"curve-{line.style}"],
             linewidth=1.6,
@@ -159,10 +170,10 @@ def _draw(axes: Any, panel: Panel, colours: Mapping[str, str], size: float) -> l
             solid_capstyle="round",
             zorder=3 + len(panel.lines) - order,
         )
-    axes.set_xlim(0, 100)
-    axes.set_xticks((0, 25, 50, 75, 100))
+    axes.set_xlim(float(panel.places[0]), float(panel.places[-1]) or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_ylim(*panel.span)
-    axes.set_xlabel("patches hidden (%)", fontsize=size, color=colours["soft"])
+    axes.set_xlabel(panel.across, fontsize=size, color=colours["soft"])
     axes.set_ylabel(panel.axis, fontsize=size, color=colours["soft"])
     axes.tick_params(labelsize=size, colors=colours["soft"], length=0, pad=4)
     axes.locator_params(axis="y", nbins=5)

@@ -95,6 +95,38 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
     return buffer.getvalue()
 
 
+def grid_sheet(tiles: Sequence[Tile], columns: int) -> bytes:
+    """Small arrays side by side, every value a square.
+
+    Args:
+        tiles: all of one shape; their titles stand above, their captions below.
+        columns: tiles in a row, at least 1.
+
+    Returns:
+        A JPEG, 1600 pixels wide; equal inputs give equal bytes.
+    """
+    side = (WIDTH - _MARGIN * (columns - 1)) // columns
+    rows, cols = tiles[0].values.shape
+    square = max(1, min(side // cols, WIDTH // (2 * rows)))
+    height = rows * square
+    pitch = _TITLE_ROW + height + _CAPTION_ROW + _MARGIN
+    sheet = Image.new("RGB", (WIDTH, pitch * -(-len(tiles) // columns)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for position, tile in enumerate(tiles):
+        left, top = position % columns * (side + _MARGIN), position // columns * pitch
+        line, font = _fit(tile.title, _TITLES, True, side)
+        pen.text((left, top + 6 + _TITLES[0] - font.size), line, _INK, font)
+        top += _TITLE_ROW
+        known = np.nan_to_num(tile.values, nan=tile.scale.low)
+        small = Image.fromarray(coloured(known, tile.scale, tile.signed))
+        sheet.paste(small.resize((cols * square, height), Image.Resampling.NEAREST), (left, top))
+        line, font = _fit(tile.caption, (_CAPTION,), False, side)
+        pen.text((left, top + height + 4), line, _FAINT, font)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
 def _overlay(grey: FloatArray, tile: Tile) -> Image.Image:
     small = Image.fromarray(coloured(tile.values, tile.scale, tile.signed))
     large = small.resize((grey.shape[1], grey.shape[0]), Image.Resampling.BILINEAR)

@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -18,17 +18,19 @@ from vitreport.analysis.trust import Trust, trust
 from vitreport.engines import LocalEngine, Receipt, Resources
 from vitreport.errors import RenderError, StoreError
 from vitreport.figures.scale import Scale
-from vitreport.report.html import Example, SitePages
+from vitreport.report.chapter import AuditPage
+from vitreport.report.html import EvidencePicture, Example, SitePages
 from vitreport.report.image_data import raw_values, table_scripts
 from vitreport.report.image_page import ImagePage
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.pages import IndexPage, TechniquePage
-from vitreport.report.pictures import Keep, example_picture
+from vitreport.report.pictures import Keep, example_picture, map_picture
 from vitreport.report.reading import index_page
 from vitreport.report.scale_reading import dataset_scales
 from vitreport.report.site_folder import SiteFolder, asset_name
 from vitreport.report.site_record import SiteRecord, read_record, replace_record
 from vitreport.report.template_files import template_text
+from vitreport.report.trust_page import TrustPage
 from vitreport.report.wording import file_size
 from vitreport.store import Run, open_run
 from vitreport.store.folder import MANIFEST
@@ -126,20 +128,22 @@ class PageWorker:
     title: str
     scales: Mapping[str, Scale]
     trust: Trust | None
+    audited: bool
+    review: Mapping[str, str]
 
     def __call__(self, members: Sequence[Neighbours]) -> Iterator[PagesReceipt]:
         """Yields one receipt an image."""
         run = open_run(self.root)
-        pages = _site_pages(self.style, self.script, self.title, self.trust is not None)
+        pages = _site_pages(self.style, self.script, self.title, self.trust is not None, self.audited)
         for page in image_pages(run, self.scales, members, self.trust):
             site = SiteFolder(self.root)
-            small = _write_image(site, pages, page)
+            small = _write_image(site, pages, replace(page, review=self.review.get(page.row.id, "")))
             yield PagesReceipt(1, files=site.files, small={page.row.id: small})
 
 
 @cache
-def _site_pages(style: str, script: str, title: str, scored: bool) -> SitePages:
-    return SitePages(style, script, title, scored)
+def _site_pages(style: str, script: str, title: str, scored: bool, audited: bool) -> SitePages:
+    return SitePages(style, script, title, scored, audited)
 
 
 def _write_image(site: SiteFolder, pages: SitePages, page: ImagePage) -> str:
@@ -185,7 +189,10 @@ def _write_site(
     members = neighbours(index.rows)
     by_shard = sorted(members, key=lambda member: member.row.shard)
     chunks = [by_shard[start : start + CHUNK] for start in range(0, len(by_shard), CHUNK)]
-    worker = PageWorker(run.folder.root, style, script, index.title, scales, found)
+    review = index.audit.review if index.audit else {}
+    worker = PageWorker(
+        run.folder.root, style, script, index.title, scales, found, index.audit is not None, review
+    )
     small: dict[str, str] = {}
     done = 0.0
     told("pages", done, len(members))
@@ -195,7 +202,7 @@ def _write_site(
             site.files.update(receipt.files)
             small.update(receipt.small)
         told("pages", done, len(members))
-    pages = _site_pages(style, script, index.title, found is not None)
+    pages = _site_pages(style, script, index.title, found is not None, index.audit is not None)
     tables = [
         site.asset(f"images-{number}", "js", content)
         for number, content in enumerate(table_scripts(index.rows, small))
@@ -206,11 +213,45 @@ def _write_site(
     if index.trust is not None:
         site.write("analysis/trust.html", pages.trust(index.trust, _keeper(site, "curves")))
     chosen = {page.name: _chosen(run, page, members) for page in index.techniques}
+    wanted = {row.id for one in (index.audit.findings if index.audit else ()) for row in one.images}
     known = {member.row.id: member for some in chosen.values() for member in some}
+    known |= {member.row.id: member for member in members if member.row.id in wanted}
     images = {image.row.id: image for image in image_pages(run, scales, list(known.values()))}
+    if index.audit is not None:
+        _write_audit(site, pages, index.audit, index.trust, images, small)
     for page in index.techniques:
         shown = [_example(page, images[member.row.id], site) for member in chosen[page.name]]
         site.write(f"techniques/{page.name}.html", pages.technique(page, shown))
+
+
+def _write_audit(
+    site: SiteFolder,
+    pages: SitePages,
+    audit: AuditPage,
+    trust: TrustPage | None,
+    images: Mapping[str, ImagePage],
+    small: Mapping[str, str],
+) -> None:
+    evidence = {
+        one.id: [_evidence(images[row.id], one.technique, site) for row in one.images]
+        for one in audit.findings
+        if one.technique
+    }
+    site.write("analysis/index.html", pages.analysis(audit, trust, small, evidence))
+    for chapter in (*audit.chapters, audit.record, *audit.classes):
+        for file in chapter.downloads:
+            site.write(file.path, file.content)
+        stem = chapter.path.rpartition("/")[2].removesuffix(".html")
+        site.write(chapter.path, pages.chapter(chapter, small, _keeper(site, stem)))
+
+
+def _evidence(image: ImagePage, technique: str, site: SiteFolder) -> EvidencePicture:
+    """An image with a technique's map of it."""
+    views = (view for section in image.sections for view in section.maps if view.record.key == technique)
+    view = next(views, None)
+    picture = map_picture(view, _keeper(site, image.row.id)) if view else None
+    photo = asset_name(image.row.id, "jpg", image.photo.jpeg)
+    return EvidencePicture(image.row, photo, image.photo.width, image.photo.height, picture)
 
 
 def _chosen(run: Run, page: TechniquePage, members: Sequence[Neighbours]) -> list[Neighbours]:

@@ -11,13 +11,16 @@ from itertools import groupby
 from jinja2 import Environment
 
 from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
+from vitreport.report.chapter import AuditPage, Chapter, Section
 from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
 from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
     EXAMPLE_NOTES,
+    GridPicture,
     Keep,
     MapPicture,
     atlas_picture,
+    grid_picture,
     map_picture,
     norm_pictures,
     pattern_picture,
@@ -35,6 +38,9 @@ FEW_MAPS = 10
 
 ROWS_A_LIST = 200
 """Images on a list page."""
+
+FINDINGS_SHOWN = 8
+"""Findings on the start page, the most severe first."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,30 @@ class CurvePicture:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A section of a chapter with its pictures; `key` is the style and the name of every curve."""
+
+    section: Section
+    curves: list[CurvePicture]
+    key: list[tuple[int, str]]
+    tiles: list[GridPicture]
+
+
+@dataclass(frozen=True)
+class EvidencePicture:
+    """An image that a finding rests on; `picture` is None where the finding rests on no map."""
+
+    row: ImageRow
+    photo: str
+    width: int
+    height: int
+    picture: MapPicture | None
+
+
+Evidence = Mapping[str, Sequence[EvidencePicture]]
+
+
+@dataclass(frozen=True)
 class SitePages:
     """Draws pages that share a style sheet and a script.
 
@@ -106,18 +136,24 @@ class SitePages:
         script: file name among the assets.
         title: of the report.
         scored: whether there is a page about scores.
+        audited: whether there are pages about the run as a whole.
     """
 
     style: str
     script: str
     title: str
     scored: bool = False
+    audited: bool = False
 
     @cached_property
     def _environment(self) -> Environment:
         templates = environment()
         templates.globals.update(
-            style=self.style, script=self.script, report_title=self.title, scored=self.scored
+            style=self.style,
+            script=self.script,
+            report_title=self.title,
+            scored=self.scored,
+            audited=self.audited,
         )
         templates.filters["counted"] = count
         return templates
@@ -138,6 +174,8 @@ class SitePages:
             rows_drawn=ROWS_DRAWN,
             quarantined=page.quarantined[:ROWS_DRAWN],
             quarantined_further=max(0, len(page.quarantined) - ROWS_DRAWN),
+            small=small,
+            shown=page.audit.findings[:FINDINGS_SHOWN] if page.audit else (),
         )
 
     def lists(self, rows: Sequence[ImageRow], small: Mapping[str, str]) -> dict[str, bytes]:
@@ -168,6 +206,32 @@ class SitePages:
             page=page,
             description=f"Which technique to trust. {page.sentences[0]}",
             curves=curve_pictures(page.curves, keep),
+        )
+
+    def analysis(
+        self, page: AuditPage, trust: TrustPage | None, small: Mapping[str, str], pictures: Evidence
+    ) -> bytes:
+        """The page of all findings; `pictures` are the examples of each, by the finding's id."""
+        return self._page(
+            "analysis.html",
+            root="../",
+            page=page,
+            description=page.verdict,
+            chapters=(*page.chapters, page.record),
+            trust_lead=trust.sentences[0] if trust else "",
+            small=small,
+            pictures=pictures,
+        )
+
+    def chapter(self, page: Chapter, small: Mapping[str, str], keep: Keep) -> bytes:
+        """A page about the run as a whole, or about one class of it."""
+        return self._page(
+            "chapter.html",
+            root="../",
+            page=page,
+            description=f"{page.title}. {page.lead}",
+            parts=[_part(section, keep) for section in page.sections],
+            small=small,
         )
 
     def technique(self, page: TechniquePage, examples: Sequence[Example]) -> bytes:
@@ -206,6 +270,20 @@ class SitePages:
             patterns=[pattern_picture(view) for view in page.patterns],
             curves=curve_pictures(page.scores.curves if page.scores else None, keep),
         )
+
+
+def _part(section: Section, keep: Keep) -> Part:
+    figure = section.figure
+    curves = [
+        CurvePicture(panel.title, keep("svg", curves_svg(panel)), WIDTH, HEIGHT, panel.alt)
+        for panel in (figure.panels if figure else ())
+    ]
+    key = (
+        [(line.style, name) for line, name in zip(figure.panels[0].lines, figure.names, strict=True)]
+        if figure
+        else []
+    )
+    return Part(section, curves, key, [grid_picture(tile) for tile in section.tiles])
 
 
 def curve_pictures(view: CurvesView | None, keep: Keep) -> list[CurvePicture]:

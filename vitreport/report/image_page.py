@@ -248,6 +248,7 @@ class ImagePage:
         scores: None where the image was not scored.
         previous: the page before; None on the first.
         next: the page after; None on the last.
+        review: why a person should look at it; empty where nothing stands out.
     """
 
     row: ImageRow
@@ -266,6 +267,7 @@ class ImagePage:
     scores: ImageScores | None
     previous: ImageRow | None
     next: ImageRow | None
+    review: str = ""
 
     @property
     def unexplained(self) -> str:

@@ -16,6 +16,7 @@ from vitreport.report.wording import count, number, percent
 from vitreport.store import TechniqueRecord
 
 if TYPE_CHECKING:
+    from vitreport.report.chapter import AuditPage
     from vitreport.report.trust_page import TechniqueScore, TrustPage
 
 Thing = TypeVar("Thing")
@@ -312,6 +313,7 @@ class IndexPage:
         rows: every image of the run, in the order of their files' names, the quarantined ones included.
         command: what reproduces the run.
         trust: what the scores say; None where the run was asked for none.
+        audit: what the run shows as a whole; None where no image could be explained.
     """
 
     title: str
@@ -326,6 +328,7 @@ class IndexPage:
     command: str
     rows: tuple[ImageRow, ...]
     trust: TrustPage | None
+    audit: AuditPage | None
 
     @property
     def ran(self) -> tuple[TechniquePage, ...]:

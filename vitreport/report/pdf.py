@@ -16,17 +16,20 @@ from vitreport.analysis.trust import Trust
 from vitreport.errors import RenderError, SettingsError
 from vitreport.figures.curves import curves_jpeg
 from vitreport.figures.scale import Scale
-from vitreport.figures.sheet import contact_sheet
+from vitreport.figures.sheet import Tile, contact_sheet, grid_sheet
 from vitreport.report import pdf_attachment
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.pages import IndexPage
 from vitreport.report.pdf_font import printable
 from vitreport.report.pdf_sheet import ImageSheet, image_sheet
-from vitreport.report.pdf_view import CURVES, PdfView, pdf_view
+from vitreport.report.pdf_view import CURVES, MOST_TILES, PdfAudit, PdfView, pdf_view
 from vitreport.report.template_files import environment, template_text
 from vitreport.store import Run
 
 DEFAULT_IMAGE_CAP = 60
+
+TILES_ACROSS = 4
+"""Small arrays side by side, at least."""
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps there are: two for every sheet, and one to finish."""
@@ -75,11 +78,14 @@ def write_pdf(
         steps.drawn(len(sheets))
     if index.trust is not None and index.trust.curves is not None:
         pictures[CURVES] = curves_jpeg(index.trust.curves.panels)
+    view = pdf_view(run.manifest, index, sheets)
+    if view.audit is not None:
+        pictures |= _analysis_pictures(view.audit)
     attached = engine.AttachedFile(
         pdf_attachment.NAME, pdf_attachment.DESCRIPTION, pdf_attachment.results(run, trust)
     )
     content: bytes = engine.render(
-        html=document_html(pdf_view(run.manifest, index, sheets)),
+        html=document_html(view),
         stylesheet=_stylesheet(),
         pictures=pictures,
         attached=attached,
@@ -89,10 +95,26 @@ def write_pdf(
     return content
 
 
+def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
+    """Curves and small arrays of the analysis, by their addresses."""
+    found = {}
+    for address, part in audit.pictures.items():
+        section = part.section
+        if address == part.curves and section.figure is not None:
+            found[address] = curves_jpeg(section.figure.panels, section.figure.names)
+        else:
+            tiles = [
+                Tile(one.title, one.note, one.values, False, one.scale) for one in section.tiles[:MOST_TILES]
+            ]
+            found[address] = grid_sheet(tiles, max(TILES_ACROSS, min(len(tiles), 6)))
+    return found
+
+
 def document_html(view: PdfView) -> str:
     """The document as HTML; whatever its fonts cannot show is written as codes."""
     drawing = environment().overlay(finalize=_finalize)
     drawing.filters["shortened"] = shortened
+    drawing.filters["anchor"] = _anchor
     return drawing.get_template("pdf/report.html").render(report=view)
 
 
@@ -105,6 +127,11 @@ def shortened(text: str, length: int) -> str:
     """`text` with its middle left out where it is longer than `length`."""
     half = (length - 1) // 2
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
+def _anchor(path: str) -> str:
+    """The id of the section that is a page of the site: ``analysis/heads.html`` is ``analysis-heads``."""
+    return path.removesuffix(".html").replace("/", "-")
 
 
 def _finalize(value: Any) -> Any:

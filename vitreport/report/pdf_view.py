@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from vitreport import __version__
 from vitreport.figures.curves import LETTERS
+from vitreport.report.chapter import AuditPage, Section, Table
+from vitreport.report.chapter import Chapter as AuditChapter
 from vitreport.report.pages import Fact, ImageRow, IndexPage
 from vitreport.report.pdf_sheet import ImageSheet
 from vitreport.report.trust_page import CurveLine, TrustPage
@@ -22,6 +24,12 @@ CURVES = "report:curves.jpeg"
 
 MOST_CARDS = 7
 """Metrics in the table of means."""
+
+MOST_ROWS = 24
+"""Rows of a table of the analysis."""
+
+MOST_TILES = 18
+"""Small arrays in a picture of the analysis."""
 
 ORDER = "Sheets stand in the order of the files' names."
 
@@ -77,16 +85,88 @@ class PdfTrust:
 
 
 @dataclass(frozen=True)
+class PdfSection:
+    """A section of the analysis with the addresses of its pictures; empty where it has none."""
+
+    id: str
+    section: Section
+    curves: str
+    curves_alt: str
+    tiles: str
+    tiles_alt: str
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Its tables, as long as paper has room for them."""
+        return tuple(
+            replace(one, rows=one.rows[:MOST_ROWS], note=_further(one)) for one in self.section.tables
+        )
+
+
+@dataclass(frozen=True)
+class PdfAudit:
+    """What the run shows as a whole, as the document has room for it.
+
+    Attributes:
+        findings: all, the most severe first.
+        chapters: each with its sections; the pages of single classes are on the site only.
+    """
+
+    page: AuditPage
+    chapters: tuple[tuple[AuditChapter, tuple[PdfSection, ...]], ...]
+
+    @classmethod
+    def of(cls, page: AuditPage) -> PdfAudit:
+        """From what the site says too."""
+        return cls(page, tuple((one, tuple(_sections(one))) for one in page.chapters))
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Python that reads the numbers of all chapters back, line by line."""
+        written = [chapter for chapter, _ in self.chapters if chapter.code]
+        text = "\n".join((written[0].setup, *(chapter.code for chapter in written))) if written else ""
+        return tuple(text.splitlines())
+
+    @property
+    def pictures(self) -> dict[str, PdfSection]:
+        """Sections with a picture, by its address."""
+        sections = [section for _, members in self.chapters for section in members]
+        named = [(address, one) for one in sections for address in (one.curves, one.tiles)]
+        return {address: one for address, one in named if address}
+
+
+def _sections(chapter: AuditChapter) -> Iterator[PdfSection]:
+    stem = chapter.path.rpartition("/")[2].removesuffix(".html")
+    for section in chapter.sections:
+        figure = section.figure
+        yield PdfSection(
+            id=f"{stem}-{section.id}",
+            section=section,
+            curves=f"report:{stem}-{section.id}-curves.jpeg" if figure else "",
+            curves_alt=" ".join(panel.alt for panel in figure.panels) if figure else "",
+            tiles=f"report:{stem}-{section.id}-tiles.jpeg" if section.tiles else "",
+            tiles_alt=" ".join(f"{tile.alt}." for tile in section.tiles[:MOST_TILES]),
+        )
+
+
+def _further(table: Table) -> str:
+    left = len(table.rows) - MOST_ROWS
+    return f"and {count(left, 'further row')} in the HTML report" if left > 0 else table.note
+
+
+@dataclass(frozen=True)
 class PdfView:
     """The document.
 
     Attributes:
         order: how the sheets are ordered; empty without sheets.
+        intro: what the document is about, in a sentence; empty where the verdict says it.
         verdict: at most three sentences.
         further: the findings that the verdict has no room for.
         provenance: as on the site, with what belongs together on one row.
         cap: how many images have a sheet.
         trust: what the scores say; None where the run was asked for none.
+        audit: what the run shows as a whole; None where no image could be explained.
         sheet_rows: the images that have a sheet, in order.
         with_sheet: their ids.
     """
@@ -96,6 +176,7 @@ class PdfView:
     weights_sha256: str
     run_digest: str
     version: str
+    intro: str
     verdict: tuple[str, ...]
     further: tuple[str, ...]
     chapters: tuple[Chapter, ...]
@@ -106,6 +187,7 @@ class PdfView:
     cap: str
     order: str
     trust: PdfTrust | None
+    audit: PdfAudit | None
     sheets: tuple[ImageSheet, ...]
     sheet_rows: tuple[ImageRow, ...]
     with_sheet: frozenset[str]
@@ -119,6 +201,9 @@ class PdfView:
 TRUST = Chapter("trust", "Which technique to trust")
 """Stands after the first of `CHAPTERS`, where the run was scored."""
 
+ANALYSIS = Chapter("analysis", "What the whole set shows")
+"""Stands after it, where images could be explained."""
+
 CHAPTERS = (
     Chapter("evidence", "Findings and data"),
     Chapter("limits", "Method notes and limits"),
@@ -126,6 +211,13 @@ CHAPTERS = (
     Chapter("techniques", "Techniques"),
     Chapter("sheets", "Image sheets"),
 )
+
+
+def _chapters(index: IndexPage) -> tuple[Chapter, ...]:
+    first, *others = CHAPTERS
+    trust = (TRUST,) if index.trust else ()
+    analysis = (ANALYSIS,) if index.audit else ()
+    return (first, *trust, *analysis, *others)
 
 
 def _left_out(heads: Sequence[Fact]) -> str:
@@ -141,9 +233,11 @@ def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet])
         weights_sha256=manifest.model.weights_sha256,
         run_digest=manifest.run_digest,
         version=__version__,
-        verdict=index.summary[:VERDICT_SENTENCES],
-        further=index.summary[VERDICT_SENTENCES:],
-        chapters=(CHAPTERS[0], TRUST, *CHAPTERS[1:]) if index.trust else CHAPTERS,
+        intro=index.summary[0] if len(index.summary) > 1 else "",
+        verdict=index.summary[1:][:VERDICT_SENTENCES] or index.summary,
+        further=index.summary[1 + VERDICT_SENTENCES :],
+        audit=PdfAudit.of(index.audit) if index.audit else None,
+        chapters=_chapters(index),
         trust=PdfTrust.of(index.trust) if index.trust else None,
         wrong=_wrong(index),
         quarantined=_quarantined(index),

@@ -20,6 +20,7 @@ from vitreport.figures.colour import (
     steps,
 )
 from vitreport.figures.scale import Scale, own_scale, state_of
+from vitreport.report.chapter import GridTile
 from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, NormsView, PatternView
 from vitreport.report.pages import ClassView, TechniquePage
 from vitreport.report.wording import number
@@ -104,6 +105,31 @@ class PatternPicture:
     view: PatternView
     target: str
     channels: tuple[ChannelPicture, ...]
+
+
+@dataclass(frozen=True)
+class GridPicture:
+    """A small array as a picture, one pixel a value; `width` and `height` are those on the page."""
+
+    title: str
+    note: str
+    source: str
+    alt: str
+    width: int
+    height: int
+
+
+GRID_WIDTH = 168
+"""Of a small array on a page, in pixels."""
+
+
+def grid_picture(tile: GridTile) -> GridPicture:
+    """The picture of a small array; what is not a number has the first colour."""
+    known = np.nan_to_num(tile.values, nan=tile.scale.low)
+    rows, columns = known.shape
+    source = data_uri(map_png(known, tile.scale, signed=False))
+    height = max(1, round(GRID_WIDTH * rows / columns))
+    return GridPicture(tile.title, tile.note, source, tile.alt, GRID_WIDTH, height)
 
 
 def data_uri(png: bytes) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vitreport.analysis.trust import Trust
 from vitreport.figures.scale import Scale
+from vitreport.report.audit_reading import audit_page
+from vitreport.report.chapter import AuditPage
 from vitreport.report.failure_reading import FailedResult, failed_results, failures
 from vitreport.report.outputs import EVEN, Outputs
 from vitreport.report.pages import (
@@ -81,10 +83,11 @@ def index_page(run: Run, scales: Mapping[str, Scale], trust: Trust | None = None
     rows = image_rows(run)
     found = trust_page(run, trust)
     techniques = technique_pages(run, scales, found)
+    audit = audit_page(run, trust, rows)
     return IndexPage(
         title=f"Explanation report: {manifest.model.name}",
         outputs=Outputs.of(manifest.model),
-        summary=_summary(manifest, rows, techniques, found),
+        summary=_summary(manifest, rows, techniques, found, audit),
         model=_model_facts(manifest),
         data=_data_facts(manifest, rows),
         slices=tuple(filter(None, (_slices("label", rows), _slices("group", rows)))),
@@ -94,6 +97,7 @@ def index_page(run: Run, scales: Mapping[str, Scale], trust: Trust | None = None
         command=manifest.command,
         rows=rows,
         trust=found,
+        audit=audit,
     )
 
 
@@ -181,6 +185,7 @@ def _summary(
     rows: Sequence[ImageRow],
     techniques: Sequence[TechniquePage],
     trust: TrustPage | None,
+    audit: AuditPage | None,
 ) -> tuple[str, ...]:
     explained = [row for row in rows if row.reason is None]
     if not explained:
@@ -194,6 +199,8 @@ def _summary(
         f"with {count(len(names), 'technique')} in {count(len(settings), 'setting')}."
     ]
     sentences.append(_performance(Outputs.of(manifest.model), explained))
+    if audit is not None:
+        sentences.append(audit.verdict)
     if trust is not None:
         sentences.append(trust.sentences[0].replace(". But ", "; but "))  # one sentence, for the verdict
     unusable = len(rows) - len(explained)
@@ -323,4 +330,9 @@ def _provenance(manifest: Manifest) -> tuple[Fact, ...]:
             for name, value in model.transform.items()
         ),
         *(Fact(f"Environment: {name}", plain(value)) for name, value in manifest.environment.items()),
+        *(
+            Fact(f"Settings: {name.replace('_', ' ')}", plain(manifest.settings[name]))
+            for name in ("seed", "targets", "batch_size")
+            if name in manifest.settings
+        ),
     )

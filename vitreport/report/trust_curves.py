@@ -108,7 +108,8 @@ def curves_view(drawn: Drawn | None) -> CurvesView | None:
         Panel(
             title=title,
             axis=drawn.axis,
-            hidden=drawn.hidden,
+            across="patches hidden (%)",
+            places=100 * drawn.hidden,
             lines=tuple(
                 Line(style, line[column])  # type: ignore[arg-type]
                 for style, line in zip(styles, drawn.lines, strict=True)

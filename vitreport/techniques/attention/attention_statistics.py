@@ -97,4 +97,5 @@ def _redundancy(heads: Tensor) -> Tensor:
     centred = heads - heads.mean(2, keepdim=True)
     centred = centred / centred.norm(dim=2, keepdim=True).clamp(min=1e-12)
     likeness = centred @ centred.mT
-    return (likeness.sum(2) - likeness.diagonal(dim1=1, dim2=2)) / (several - 1)
+    others: Tensor = likeness.sum(2) - likeness.diagonal(dim1=1, dim2=2)
+    return others / (several - 1)
