@@ -17,6 +17,7 @@ from vitreport.store.closing import check_same_run, close
 from vitreport.store.schema import catalogue_table
 
 if TYPE_CHECKING:
+    from vitreport.report.difference_page import DifferencePage
     from vitreport.scorer import Scorer
 
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
@@ -132,6 +133,35 @@ def build_report(
 
     build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
     return Path(run) / "report" / "index.html"
+
+
+def build_difference(
+    before: str | Path,
+    after: str | Path,
+    output: str | Path,
+    *,
+    pdf: bool = True,
+    progress: Progress | None = None,
+) -> DifferencePage:
+    """Reports what changed between two runs on the same images: two models, releases or settings.
+
+    Args:
+        before: a run folder.
+        after: another.
+        output: the folder for ``index.html``, ``difference.json`` and ``difference.pdf``.
+        pdf: whether to write the PDF too.
+        progress: told how far it is.
+
+    Returns:
+        What the report says.
+
+    Raises:
+        StoreError: a folder holds no finished run, or the runs cannot be compared.
+        RenderError: the page or the PDF cannot be drawn.
+    """
+    from vitreport.report.difference_build import build_difference as build
+
+    return build(Path(before), Path(after), Path(output), pdf=pdf, progress=progress)
 
 
 def _score(

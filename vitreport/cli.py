@@ -32,6 +32,7 @@ _STAGES = {
     "digest": "closing the store",
     "pages": "drawing pages",
     "pdf": "writing the PDF",
+    "difference": "comparing",
 }
 _QUARANTINED_SHOWN = 3
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -214,6 +215,24 @@ def demo(
 def report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
     """Write the HTML site and the PDF of RUN from its store."""
     _report(run_folder, pdf, pdf_images, quiet)
+
+
+@main.command()
+@click.argument("before", metavar="RUN_A", type=Path)
+@click.argument("after", metavar="RUN_B", type=Path)
+@click.option("-o", "--output", required=True, type=Path, help="The folder of the report.")
+@click.option("--pdf/--no-pdf", default=True, help="Write difference.pdf too.  [default: yes]")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def diff(before: Path, after: Path, output: Path, pdf: bool, quiet: bool) -> None:
+    """Report what changed from RUN_A to RUN_B: two models or two releases on the same images."""
+    from vitreport import api
+
+    with _progress(quiet) as progress:
+        page = api.build_difference(before, after, output, pdf=pdf, progress=progress)
+    if not quiet:
+        for sentence in page.summary:
+            click.echo(sentence)
+        click.echo(f"report: {output / 'index.html'}" + (f" and {output / 'difference.pdf'}" if pdf else ""))
 
 
 @main.command()

@@ -230,7 +230,7 @@ class SitePages:
             root="../",
             page=page,
             description=f"{page.title}. {page.lead}",
-            parts=[_part(section, keep) for section in page.sections],
+            parts=[part_of(section, keep) for section in page.sections],
             small=small,
         )
 
@@ -272,7 +272,8 @@ class SitePages:
         )
 
 
-def _part(section: Section, keep: Keep) -> Part:
+def part_of(section: Section, keep: Keep) -> Part:
+    """A section with its pictures; `keep` puts its curves among the assets."""
     figure = section.figure
     curves = [
         CurvePicture(panel.title, keep("svg", curves_svg(panel)), WIDTH, HEIGHT, panel.alt)

@@ -65,7 +65,7 @@ def write_pdf(
     """
     if image_cap < 0:
         raise SettingsError(f"the cap on image sheets is {image_cap}; it must be at least 0")
-    engine = _engine()
+    engine = pdf_engine()
     members = _chosen(neighbours(index.rows), image_cap) if index.explained else []
     steps = _Steps(progress, len(members))
     sheets: list[ImageSheet] = []
@@ -86,7 +86,7 @@ def write_pdf(
     )
     content: bytes = engine.render(
         html=document_html(view),
-        stylesheet=_stylesheet(),
+        stylesheet=stylesheet(),
         pictures=pictures,
         attached=attached,
         on_page=steps.set_page,
@@ -112,13 +112,18 @@ def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
 
 def document_html(view: PdfView) -> str:
     """The document as HTML; whatever its fonts cannot show is written as codes."""
+    return drawn("pdf/report.html", report=view)
+
+
+def drawn(template: str, **values: object) -> str:
+    """A template filled; whatever the document's fonts cannot show is written as codes."""
     drawing = environment().overlay(finalize=_finalize)
     drawing.filters["shortened"] = shortened
     drawing.filters["anchor"] = _anchor
-    return drawing.get_template("pdf/report.html").render(report=view)
+    return drawing.get_template(template).render(**values)
 
 
-def _stylesheet() -> str:
+def stylesheet() -> str:
     """The tokens without their dark scheme, which paper does not have, and the rules of the document."""
     return template_text("css/tokens.css").partition("@media")[0] + template_text("pdf/report.css")
 
@@ -147,7 +152,7 @@ def _chosen(members: Sequence[Neighbours], cap: int) -> list[Neighbours]:
     return [member for member in members if member.row.id in ids]
 
 
-def _engine() -> ModuleType:
+def pdf_engine() -> ModuleType:
     """The part that needs WeasyPrint, imported only where a PDF is wanted.
 
     Raises:

@@ -118,7 +118,7 @@ class PdfAudit:
     @classmethod
     def of(cls, page: AuditPage) -> PdfAudit:
         """From what the site says too."""
-        return cls(page, tuple((one, tuple(_sections(one))) for one in page.chapters))
+        return cls(page, tuple((one, tuple(pdf_sections(one))) for one in page.chapters))
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -135,7 +135,8 @@ class PdfAudit:
         return {address: one for address, one in named if address}
 
 
-def _sections(chapter: AuditChapter) -> Iterator[PdfSection]:
+def pdf_sections(chapter: AuditChapter) -> Iterator[PdfSection]:
+    """The sections of a chapter with the addresses of their pictures."""
     stem = chapter.path.rpartition("/")[2].removesuffix(".html")
     for section in chapter.sections:
         figure = section.figure
