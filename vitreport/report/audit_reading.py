@@ -89,6 +89,7 @@ def _finding(names: AuditNames, one: Finding, place: int, chapters: Sequence[Cha
         technique=one.technique or "",
         chapter=path,
         chapter_title=chapter.title,
+        found=one,
     )
 
 

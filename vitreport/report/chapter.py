@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vitreport.analysis.finding import Finding
 from vitreport.explanation import FloatArray
 from vitreport.figures.curves import Panel
 from vitreport.figures.scale import Scale
@@ -147,6 +148,7 @@ class FindingView:
         technique: key of the one whose maps show it; empty where it rests on none.
         chapter: path of the page with the evidence.
         chapter_title: of that page.
+        found: the finding itself.
     """
 
     id: str
@@ -157,6 +159,7 @@ class FindingView:
     technique: str
     chapter: str
     chapter_title: str
+    found: Finding
 
 
 @dataclass(frozen=True, eq=False)

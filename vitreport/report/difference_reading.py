@@ -325,9 +325,9 @@ def summary_numbers(found: Difference) -> dict[str, Any]:
         "maps": [_flat(vars(one), "likeness") for one in found.moved],
         "technique": found.technique or None,
         "findings": {
-            "new": [_numbers(one) for one in found.new],
-            "vanished": [_numbers(one) for one in found.vanished],
-            "kept": [{"before": _numbers(one), "after": _numbers(two)} for one, two in found.kept],
+            "new": [one.as_json() for one in found.new],
+            "vanished": [one.as_json() for one in found.vanished],
+            "kept": [{"before": one.as_json(), "after": two.as_json()} for one, two in found.kept],
         },
         "not_compared": list(found.reasons),
     }
@@ -335,15 +335,3 @@ def summary_numbers(found: Difference) -> dict[str, Any]:
 
 def _flat(values: Mapping[str, Any], interval: str) -> dict[str, Any]:
     return {**values, interval: vars(values[interval])}
-
-
-def _numbers(one: Finding) -> dict[str, Any]:
-    return {
-        "kind": one.kind,
-        "severity": one.severity.name.lower(),
-        "subject": one.subject,
-        "sentence": one.sentence,
-        "numbers": dict(one.numbers),
-        "images": list(one.images),
-        "technique": one.technique,
-    }

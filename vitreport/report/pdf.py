@@ -82,7 +82,11 @@ def write_pdf(
     if view.audit is not None:
         pictures |= _analysis_pictures(view.audit)
     attached = engine.AttachedFile(
-        pdf_attachment.NAME, pdf_attachment.DESCRIPTION, pdf_attachment.results(run, trust)
+        pdf_attachment.NAME,
+        pdf_attachment.DESCRIPTION,
+        pdf_attachment.results(
+            run, trust, [one.found for one in index.audit.findings] if index.audit else ()
+        ),
     )
     content: bytes = engine.render(
         html=document_html(view),
