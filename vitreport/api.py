@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Resources
-from vitreport.errors import StoreError
+from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
 from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
@@ -183,6 +183,8 @@ def maximize(
     finished = open_run(run)
     if not finished.manifest.complete:
         raise StoreError(f"{run} is not finished; run the same 'vitreport explain' command again first")
+    if judge is None and judge_checkpoint is not None:
+        raise SettingsError("weights of a judge are given, but no model; --judge NAME says which")
     model = model_of(finished, device, None if checkpoint is None else Path(checkpoint))
     other = None
     if judge is not None:

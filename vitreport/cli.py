@@ -261,6 +261,8 @@ def maximize(output: Path, quiet: bool, **options: Any) -> None:
         seams = ", ".join(f"{picture.seam_ratio:.2f}" for picture in record.pictures)
         failed = ", ".join(record.failed_gates)
         verdict = f"fails {failed}" if failed else "passes its gates"
+        if record.untested_gates:
+            verdict += f", {', '.join(record.untested_gates)} untested"
         click.echo(f"{record.target}  {record.title}: {verdict}; seam ratio {seams}")
     if not quiet:
         click.echo(f"pictures: {output / 'optimized'}")

@@ -88,11 +88,14 @@ def model_of(run: Run, device: str, checkpoint: Path | None = None) -> VisionMod
     """
     settings, record = run.manifest.settings, run.manifest.model
     named = settings.get("checkpoint")
-    checkpoint = checkpoint or (None if named is None else Path(named))
     if checkpoint is not None and not checkpoint.is_file():
-        raise SettingsError(
-            f"the weights of this run are no longer at {checkpoint}; --checkpoint FILE says where they are"
-        )
+        raise SettingsError(f"there are no weights at {checkpoint}; --checkpoint takes a file")
+    if checkpoint is None and named is not None:
+        checkpoint = Path(named)
+        if not checkpoint.is_file():
+            raise SettingsError(
+                f"the weights of this run are no longer at {named}; --checkpoint FILE says where they are"
+            )
     size = settings.get("image_size")
     model = load_model(
         settings["model"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from vitreport.errors import StoreError
@@ -148,14 +148,22 @@ class OptimizedRecord:
 
     @property
     def passed(self) -> bool:
-        """Whether every picture, and all together, pass their gates."""
-        return _passed(self.gates) and all(picture.passed for picture in self.pictures)
+        """Whether no gate is failed, and every picture passes one at least."""
+        return not self.failed_gates and all(picture.passed for picture in self.pictures)
 
     @property
     def failed_gates(self) -> tuple[str, ...]:
         """Names of the gates that any picture, or all together, fail."""
-        gates = [*self.gates, *(gate for picture in self.pictures for gate in picture.gates)]
-        return tuple(dict.fromkeys(gate.name for gate in gates if gate.passed is False))
+        return self._gates(False)
+
+    @property
+    def untested_gates(self) -> tuple[str, ...]:
+        """Names of the gates that could not be tested."""
+        return self._gates(None)
+
+    def _gates(self, passed: bool | None) -> tuple[str, ...]:
+        gates = [*(gate for picture in self.pictures for gate in picture.gates), *self.gates]
+        return tuple(dict.fromkeys(gate.name for gate in gates if gate.passed is passed))
 
     def to_json(self) -> str:
         """Indented JSON with sorted names."""
@@ -183,9 +191,7 @@ class OptimizedRecord:
                 **body,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{where} cannot be read ({error}); delete it and run 'vitreport maximize' again"
-            ) from error
+            raise _damaged(where, error) from error
 
 
 @dataclass(frozen=True)
@@ -202,22 +208,29 @@ class CrossControl:
     digest: str
     targets: tuple[str, ...]
     scores: tuple[tuple[float, ...], ...]
-    passes: tuple[tuple[bool, ...], ...] = field(default=())
+    passes: tuple[tuple[bool, ...], ...]
 
     def to_json(self) -> str:
         """Indented JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote."""
-        body = json.loads(text)
-        return cls(
-            digest=body["digest"],
-            targets=tuple(body["targets"]),
-            scores=tuple(map(tuple, body["scores"])),
-            passes=tuple(map(tuple, body["passes"])),
-        )
+    def from_json(cls, text: str, where: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            StoreError: `text` is something else.
+        """
+        try:
+            body = json.loads(text)
+            return cls(
+                digest=body["digest"],
+                targets=tuple(body["targets"]),
+                scores=tuple(map(tuple, body["scores"])),
+                passes=tuple(map(tuple, body["passes"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(where, error) from error
 
 
 def record_path(slug: str, digest: str) -> str:
@@ -256,9 +269,17 @@ def optimized_records(folder: RunFolder) -> list[OptimizedRecord]:
 
 
 def cross_control(folder: RunFolder) -> CrossControl | None:
-    """The classes' pictures judged for each other; None where there are fewer than two."""
+    """The classes' pictures judged for each other; None where there are fewer than two.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
     place = folder.root / CONTROLS
-    return CrossControl.from_json(place.read_text(encoding="utf-8")) if place.is_file() else None
+    return CrossControl.from_json(place.read_text(encoding="utf-8"), str(place)) if place.is_file() else None
+
+
+def _damaged(where: str, error: Exception) -> StoreError:
+    return StoreError(f"{where} cannot be read ({error}); delete it and run 'vitreport maximize' again")
 
 
 def _passed(gates: tuple[Gate, ...]) -> bool:
