@@ -22,6 +22,13 @@ from vitreport.optimized.target import Target
 class Recipe:
     """How a picture is made.
 
+    Source: Ghiasi et al. 2022, "What do Vision Transformers Learn? A Visual Exploration", arXiv:2212.06727:
+        Adam with betas 0.5 and 0.99, a rate that falls along a cosine, jitter, colour shifts, falling noise,
+        total variation.
+    Differs: pictures are written in frequencies and not pixel by pixel; copies are turned and scaled too; the
+        activation counts in standard deviations over the audited images, so weights are others; and the
+        patch continuity constraint is new.
+
     Attributes:
         steps: of the optimiser.
         copies: changed copies that the model is shown in each step; 0 shows it the picture itself.
