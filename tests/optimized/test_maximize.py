@@ -134,6 +134,17 @@ def test_without_targets_the_classes_that_occur_and_the_most_active_units_are_ta
     assert Maximizer(finished, model, Wish()).targets == images.common_classes(8) + units
 
 
+def test_images_come_in_batches_up_to_a_number(run):
+    finished = open_run(run)
+    images = AuditedImages(finished, model_of(finished, "cpu"))
+    images._batch = 3
+    ids = [ref.id for ref in finished.catalogue]
+    assert [names for names, _ in images.batches()] == [ids[:3], ids[3:6], ids[6:]]
+    assert [names for names, _ in images.batches(4)] == [ids[:3], ids[3:4]]
+    assert all(pixels.shape[1:] == (3, SIZE, SIZE) for _, pixels in images.batches())
+    assert images.count == 7
+
+
 def test_labels_come_before_predictions(finished, tmp_path):
     names = sorted(path.name for path in (finished / "pictures").iterdir())
     table = finished / "pictures" / "table.csv"

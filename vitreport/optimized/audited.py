@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -47,19 +48,11 @@ class AuditedImages:
         Args:
             most: images to stop after; None is all.
         """
-        ids: list[str] = []
-        pixels: list[Tensor] = []
-        left = self.count if most is None else min(most, self.count)
-        for shard in self._run.shards:
-            for image_id, view in self._run.views(shard).items():
-                if left == 0:
-                    break
-                ids.append(image_id)
-                pixels.append(_decoded(view))
-                left -= 1
-                if len(ids) == self._batch or left == 0:
-                    yield ids, torch.stack(pixels).to(self._model.device)
-                    ids, pixels = [], []
+        views = (view for shard in self._run.shards for view in self._run.views(shard).items())
+        chosen = islice(views, most)
+        while some := list(islice(chosen, self._batch)):
+            pixels = torch.stack([_decoded(view) for _, view in some])
+            yield [image_id for image_id, _ in some], pixels.to(self._model.device)
 
     def statistics(self) -> ImageStatistics:
         """Colours and spectrum of the first images."""
