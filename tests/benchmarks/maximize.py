@@ -18,6 +18,7 @@ import torch
 
 from tests.benchmarks.photos import SUFFIXES, parser
 from vitreport import RunSettings, explain, maximize
+from vitreport.images.decode import decode
 from vitreport.model.environment import device_name
 from vitreport.model.load import VisionModel
 from vitreport.optimized.audited import AuditedImages
@@ -44,10 +45,11 @@ def main(arguments: list[str] | None = None, say: Say = print) -> float:
     options.add_argument("--device", default="cpu")
     given = options.parse_args(arguments)
     torch.set_num_threads(given.threads)
+    photos = _photos(given.images, given.limit)
     with tempfile.TemporaryDirectory() as place:
         run = explain(
             RunSettings(
-                images=tuple(map(str, _photos(given.images, given.limit))),
+                images=tuple(map(str, photos)),
                 model=given.model,
                 checkpoint=None if given.checkpoint is None else str(given.checkpoint),
                 techniques=("raw_attention",),
@@ -64,7 +66,7 @@ def main(arguments: list[str] | None = None, say: Say = print) -> float:
         statistics = images.statistics().to(model.device)
         units = [said.deviation or 1.0 for said in images.read(targets)]
         orders = [Order(target, 0, unit) for target, unit in zip(targets, units, strict=True)]
-        _print_seams(model, images, statistics, orders, given.steps, say)
+        _print_seams(model, photos, statistics, orders, given.steps, say)
         return _print_seconds(model, statistics, orders[0], given, say)
 
 
@@ -126,7 +128,7 @@ def _range(values: Iterable[float | None]) -> str:
 
 def _print_seams(
     model: VisionModel,
-    images: AuditedImages,
+    photos: Sequence[Path],
     statistics: ImageStatistics,
     orders: Sequence[Order],
     steps: int,
@@ -134,8 +136,10 @@ def _print_seams(
 ) -> None:
     """The seam ratio of the photos, and of pictures with and without what holds patches together."""
     patch = model.layout.patch_size
-    photos = torch.cat([seam_ratio(pixels, patch) for _, pixels in images.batches()])
-    say(f"seam ratio of the photos: mean {photos.mean():.3f}, 95th percentile {photos.quantile(0.95):.3f}")
+    mean, std = (torch.tensor(model.preparation.config[name]).view(3, 1, 1) for name in ("mean", "std"))
+    pixels = torch.stack([model.preparation(decode(path))[0] * std + mean for path in photos])
+    ratios = seam_ratio(pixels, patch)
+    say(f"seam ratio of the photos: mean {ratios.mean():.3f}, 95th percentile {ratios.quantile(0.95):.3f}")
     plain = Recipe.unconstrained(steps)
     ways = {
         "pixels": (Pixels, plain),
@@ -146,8 +150,8 @@ def _print_seams(
     }
     for name, (kind, recipe) in ways.items():
         made = optimise(model, orders, kind(statistics, model.input_size), recipe)
-        ratios = ", ".join(f"{ratio:.3f}" for ratio in seam_ratio(made, patch).tolist())
-        say(f"seam ratio, {name:32} {ratios}")
+        shown = ", ".join(f"{ratio:.3f}" for ratio in seam_ratio(made, patch).tolist())
+        say(f"seam ratio, {name:32} {shown}")
 
 
 def _print_seconds(

@@ -32,7 +32,7 @@ def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def records(run: Run) -> list[OptimizedRecord]:
     torch.set_num_threads(2)
     try:
-        return maximize(run.folder.root, CLASSES, steps=128, seeds=2, device="cpu")
+        return maximize(run.folder.root, CLASSES, seeds=2, device="cpu")
     finally:
         torch.set_num_threads(1)
 

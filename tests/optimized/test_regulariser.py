@@ -49,21 +49,30 @@ def test_a_picture_of_plain_patches_is_nothing_but_seams_and_noise_has_none():
     assert seam_ratio(torch.zeros(1, 3, 32, 32), (8, 8)).item() == 1
 
 
+def test_a_single_patch_has_no_border_and_a_patch_of_one_pixel_no_inside():
+    pictures = random(2, 3, 8, 8).requires_grad_()
+    for patch in ((8, 8), (1, 1)):
+        assert seam_ratio(pictures, patch).tolist() == [1, 1]
+    assert seam_ratio(pictures, (8, 4)).tolist() != [1, 1]
+
+
 def test_the_seam_loss_pulls_from_both_sides_to_a_ratio_of_one():
     rough = random(1, 3, 32, 32)
-    lines = torch.zeros(32, dtype=torch.float64).index_fill(0, torch.arange(8, 32, 8), 1.0)
-    steps = (lines[:, None] + lines).cumsum(0)
-    blocky = rough + 3 * steps
-    smooth = 0.01 * rough.repeat_interleave(1, 2)
-    smooth = torch.nn.functional.avg_pool2d(smooth, 1)
-    for pictures in (blocky, smooth):
-        pictures = pictures.clone().requires_grad_()
+    blocky = rough + 3 * random(1, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    shy = rough.clone()
+    shy[:, :, 8::8] = shy[:, :, 7:-1:8]  # no step from one row of patches to the next
+    shy[..., 8::8] = shy[..., 7:-1:8]
+    assert seam_ratio(blocky, (8, 8)) > 2
+    assert seam_ratio(shy, (8, 8)) < 0.2
+    for pictures in (blocky, shy):
+        pictures.requires_grad_()
         loss = seam_loss(pictures, (8, 8))
-        ratio = seam_ratio(pictures, (8, 8))
+        ratio = seam_ratio(pictures, (8, 8)).detach()
         assert loss.item() == pytest.approx(ratio.log().item() ** 2)
         (gradient,) = torch.autograd.grad(loss.sum(), pictures)
-        nearer = seam_loss(pictures.detach() - 1e-4 * gradient / gradient.norm(), (8, 8))
-        assert nearer < loss
+        step = 0.01 * gradient / gradient.norm()
+        nearer = seam_ratio(pictures.detach() - step, (8, 8))
+        assert (nearer - 1).abs() < (ratio - 1).abs()
 
 
 def test_total_variation_is_the_mean_step_down_and_to_the_right():

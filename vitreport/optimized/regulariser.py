@@ -21,7 +21,8 @@ def seam_ratio(pictures: Tensor, patch_size: tuple[int, int]) -> Tensor:
 
     The mean absolute step between neighbouring pixels of different patches over that between neighbouring
     pixels of one patch, down and to the right together. Natural pictures know nothing of patches and have
-    about 1; a picture without any step has exactly 1.
+    about 1. A picture without any step has exactly 1, and so has one of a single patch or of patches of a
+    pixel.
 
     Args:
         pictures: ``(pictures, 3, height, width)``.
@@ -33,8 +34,11 @@ def seam_ratio(pictures: Tensor, patch_size: tuple[int, int]) -> Tensor:
         sizes = steps.abs().movedim(axis, 1).flatten(2).mean(2)
         across.append(sizes[:, places])
         inside.append(sizes[:, ~places])
+    borders, within = torch.cat(across, 1), torch.cat(inside, 1)
+    if not borders.shape[1] or not within.shape[1]:
+        return pictures.new_ones(len(pictures))
     tiny = 1e-6
-    return (torch.cat(across, 1).mean(1) + tiny) / (torch.cat(inside, 1).mean(1) + tiny)
+    return (borders.mean(1) + tiny) / (within.mean(1) + tiny)
 
 
 def seam_loss(pictures: Tensor, patch_size: tuple[int, int]) -> Tensor:
