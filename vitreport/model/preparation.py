@@ -62,6 +62,11 @@ class Preparation:
         pixels: Tensor = self._transform(picture)  # type: ignore[attr-defined]
         return pixels, self._view(pixels, (rgb.shape[1], rgb.shape[0]))
 
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """The model's input of pixels in [0, 1] that have its size already, ``(batch, 3, height, width)``."""
+        mean, std = (pixels.new_tensor(self.config[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        return (pixels - mean) / std
+
     def mask(self, classes: npt.NDArray[np.int32]) -> Tensor:
         """Cuts and scales a mask like its picture, each pixel taking the nearest one's class.
 
