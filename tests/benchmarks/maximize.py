@@ -18,7 +18,6 @@ import torch
 
 from tests.benchmarks.photos import SUFFIXES, parser
 from vitreport import RunSettings, explain, maximize
-from vitreport.images.decode import decode
 from vitreport.model.environment import device_name
 from vitreport.model.load import VisionModel
 from vitreport.optimized.audited import AuditedImages
@@ -66,7 +65,7 @@ def main(arguments: list[str] | None = None, say: Say = print) -> float:
         statistics = images.statistics().to(model.device)
         units = [said.deviation or 1.0 for said in images.read(targets)]
         orders = [Order(target, 0, unit) for target, unit in zip(targets, units, strict=True)]
-        _print_seams(model, photos, statistics, orders, given.steps, say)
+        _print_seams(model, images, statistics, orders, given.steps, say)
         return _print_seconds(model, statistics, orders[0], given, say)
 
 
@@ -128,7 +127,7 @@ def _range(values: Iterable[float | None]) -> str:
 
 def _print_seams(
     model: VisionModel,
-    photos: Sequence[Path],
+    images: AuditedImages,
     statistics: ImageStatistics,
     orders: Sequence[Order],
     steps: int,
@@ -136,9 +135,7 @@ def _print_seams(
 ) -> None:
     """The seam ratio of the photos, and of pictures with and without what holds patches together."""
     patch = model.layout.patch_size
-    mean, std = (torch.tensor(model.preparation.config[name]).view(3, 1, 1) for name in ("mean", "std"))
-    pixels = torch.stack([model.preparation(decode(path))[0] * std + mean for path in photos])
-    ratios = seam_ratio(pixels, patch)
+    ratios = torch.cat([seam_ratio(pixels, patch) for _, pixels in images.batches()])
     say(f"seam ratio of the photos: mean {ratios.mean():.3f}, 95th percentile {ratios.quantile(0.95):.3f}")
     plain = Recipe.unconstrained(steps)
     ways = {

@@ -158,3 +158,4 @@ def test_pixels_of_the_models_size_are_normalised_as_the_transform_does_it(model
     pixels, _ = unscaled(levels)
     plain = torch.from_numpy(levels).permute(2, 0, 1)[None] / 255
     assert torch.allclose(unscaled.normalised(plain)[0], pixels, atol=1e-6)
+    assert torch.allclose(unscaled.plain(pixels), plain[0], atol=1e-6)

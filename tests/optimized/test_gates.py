@@ -20,7 +20,7 @@ from vitreport.store.optimized import Audited, Gate, Look, OptimizedPicture
 
 
 def audited(bound: float | None) -> Audited:
-    return Audited(9, 0.0, 1.0, bound, bound, "above the maximum of the 9 audited images")
+    return Audited(9, 0, 0.0, 1.0, bound, bound, "above the maximum of the 9 audited images")
 
 
 def seen(activation: float = 2.0, rank: int | None = 1, **other: Look) -> dict[str, Look]:

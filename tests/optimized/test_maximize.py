@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -30,7 +31,10 @@ QUICK = {"steps": 3, "seeds": 2, "device": "cpu"}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of seven pictures, with its weights and pictures beside it."""
-    place = tmp_path_factory.mktemp("place")
+    return explained_in(tmp_path_factory.mktemp("place"))
+
+
+def explained_in(place: Path) -> Path:
     checkpoint = write_checkpoint(place / "tiny.safetensors")
     pictures = write_pictures(place / "pictures", 7)
     settings = RunSettings(
@@ -96,7 +100,7 @@ def test_what_is_written_is_what_the_model_says_of_the_stored_picture(run):
     assert record.pictures[0].file != record.pictures[1].file
 
 
-def test_what_the_audited_images_say_is_near_what_the_model_says_of_the_originals(run):
+def test_what_the_audited_images_say_is_what_the_model_says_of_their_files(run):
     (record,) = maximize(run, ["unit:2:7"], **QUICK)
     finished, target = open_run(run), Target(Kind.UNIT, 7, 2)
     model = model_of(finished, "cpu")
@@ -110,7 +114,9 @@ def test_what_the_audited_images_say_is_near_what_the_model_says_of_the_original
     wanted = sorted(activations.values(), reverse=True)
     found = [value for _, value in record.audited.top]
     assert found == sorted(found, reverse=True) and len(found) == 7
-    assert dict(record.audited.top) == pytest.approx(activations, abs=0.05 * (wanted[0] - wanted[-1]) + 0.01)
+    assert record.audited.from_views == 0
+    assert dict(record.audited.top) == pytest.approx(activations, abs=1e-5)
+    assert found == pytest.approx(wanted, abs=1e-5)
     assert record.audited.bound == record.audited.most == found[0]
     assert record.audited.rule == "above the maximum of the 7 audited images"
 
@@ -143,6 +149,20 @@ def test_images_come_in_batches_up_to_a_number(run):
     assert [names for names, _ in images.batches(4)] == [ids[:3], ids[3:4]]
     assert all(pixels.shape[1:] == (3, SIZE, SIZE) for _, pixels in images.batches())
     assert images.count == 7
+
+
+def test_a_file_that_has_changed_is_read_from_its_view(tmp_path):
+    run = open_run(explained_in(tmp_path) / "run")
+    first, second = run.catalogue[:2]
+    shutil.copy(second.uri, first.uri)
+    images = AuditedImages(run, model_of(run, "cpu"))
+    found = torch.cat([pixels for _, pixels in images.batches()])
+    assert images.from_views == 1
+    view = run.view(first.id)
+    assert view is not None
+    levels = np.asarray(Image.open(io.BytesIO(view)), np.float32)
+    assert torch.equal(found[0], torch.from_numpy(levels).permute(2, 0, 1) / 255)
+    assert not torch.allclose(found[0], found[1], atol=0.1)
 
 
 def test_labels_come_before_predictions(finished, tmp_path):
@@ -234,16 +254,17 @@ def test_a_run_can_be_explained_further_with_its_pictures_in_it(run, finished):
     assert files(run) == kept
 
 
-def test_the_images_may_be_gone_but_not_the_weights(finished, tmp_path):
-    place = Path(shutil.copytree(finished, tmp_path / "place"))
+def test_the_images_may_be_gone_but_not_the_weights(tmp_path):
+    place = explained_in(tmp_path)
     manifest = json.loads((place / "run" / "manifest.json").read_text())
-    manifest["settings"] |= {"images": [str(place / "gone")], "checkpoint": str(place / "gone.safetensors")}
+    manifest["settings"] |= {"checkpoint": str(place / "gone.safetensors")}
     (place / "run" / "manifest.json").write_text(json.dumps(manifest))
     shutil.rmtree(place / "pictures")
     with pytest.raises(SettingsError, match=r"no longer at .*gone.safetensors; --checkpoint FILE"):
         maximize(place / "run", ["unit:2:7"], **QUICK)
     (record,) = maximize(place / "run", ["unit:2:7"], **QUICK, checkpoint=place / "tiny.safetensors")
-    assert record.audited.images == 7
+    assert (record.audited.images, record.audited.from_views) == (7, 7)
+    assert record.statistics.endswith("7 of them from the run's JPEG views, as their files are gone")
     other = write_checkpoint(place / "other.safetensors")
     other.write_bytes(other.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(SettingsError, match="not those that this run explained"):

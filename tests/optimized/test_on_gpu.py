@@ -37,7 +37,7 @@ def test_targets_rise_on_the_gpu_and_pictures_are_judged_there(kind) -> None:
         rows = slice(place, place + 1)
         assert after.activation(target, rows) > before.activation(target, rows)
     optimise(model, orders, space, Recipe(steps=2, copies=2))
-    said = [Audited(1, 0.0, 1.0, 0.0, 0.0, "above the maximum")] * 3
+    said = [Audited(1, 0, 0.0, 1.0, 0.0, 0.0, "above the maximum")] * 3
     found = gates.judged(model, gates.quantised(made), targets, said, ["a", "b", "c"], ["a", "b", "c"])
     assert [len(picture.gates) for picture in found] == [5, 4, 4]
 

@@ -273,7 +273,7 @@ class Maximizer:
             recipe=asdict(self._wish.recipe),
             weights_sha256=self._model.weights_sha256,
             device=device_name(self._model.device.type),
-            statistics=_words(statistics),
+            statistics=_words(statistics, self._images.from_views),
             audited=audited,
             pictures=tuple(own),
             noise=noise,
@@ -326,8 +326,9 @@ def _png(pixels: Tensor) -> bytes:
     return encoded.getvalue()
 
 
-def _words(statistics: ImageStatistics) -> str:
+def _words(statistics: ImageStatistics, from_views: int) -> str:
     if not statistics.pictures:
         return "assumed: no image to learn from, so uncorrelated colours and a spectrum of 1 / frequency"
     images = "1 audited image" if statistics.pictures == 1 else f"{statistics.pictures} audited images"
-    return f"measured on {images}"
+    views = f", {from_views} of them from the run's JPEG views, as their files are gone" if from_views else ""
+    return f"measured on {images}{views}"

@@ -86,6 +86,8 @@ class Audited:
 
     Attributes:
         images: how many were looked at.
+        from_views: how many of these were read from the run's own views, which are JPEGs of what the model
+            saw, because their files are gone or have changed.
         mean: of their activations.
         deviation: standard deviation of their activations.
         most: largest activation.
@@ -96,6 +98,7 @@ class Audited:
     """
 
     images: int
+    from_views: int
     mean: float | None
     deviation: float | None
     most: float | None
