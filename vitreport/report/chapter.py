@@ -81,6 +81,18 @@ class LineFigure:
 
 
 @dataclass(frozen=True, eq=False)
+class ShownPicture:
+    """A picture that is shown as it is, with its caption; sizes in pixels."""
+
+    title: str
+    note: str
+    jpeg: bytes
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True, eq=False)
 class Section:
     """A part of a chapter.
 
@@ -91,6 +103,7 @@ class Section:
         tiles: small arrays, side by side.
         tiles_note: how to read them.
         images: the images that it rests on.
+        pictures: shown as they are, all of one size.
     """
 
     id: str
@@ -101,6 +114,7 @@ class Section:
     tiles_note: str = ""
     tables: tuple[Table, ...] = ()
     images: tuple[ImageRow, ...] = ()
+    pictures: tuple[ShownPicture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vitreport.analysis.trust import Trust
 from vitreport.errors import RenderError, SettingsError
 from vitreport.figures.curves import curves_jpeg
 from vitreport.figures.scale import Scale
-from vitreport.figures.sheet import Tile, contact_sheet, grid_sheet
+from vitreport.figures.sheet import Tile, contact_sheet, grid_sheet, picture_sheet
 from vitreport.report import pdf_attachment
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.pages import IndexPage
@@ -106,6 +106,9 @@ def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
         section = part.section
         if address == part.curves and section.figure is not None:
             found[address] = curves_jpeg(section.figure.panels, section.figure.names)
+        elif address == part.shown:
+            some = [(one.title, one.note, one.jpeg) for one in section.pictures[:MOST_TILES]]
+            found[address] = picture_sheet(some, max(TILES_ACROSS, min(len(some), 6)))
         else:
             tiles = [
                 Tile(one.title, one.note, one.values, False, one.scale) for one in section.tiles[:MOST_TILES]

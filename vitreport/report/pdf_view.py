@@ -94,6 +94,8 @@ class PdfSection:
     curves_alt: str
     tiles: str
     tiles_alt: str
+    shown: str
+    shown_alt: str
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -131,7 +133,7 @@ class PdfAudit:
     def pictures(self) -> dict[str, PdfSection]:
         """Sections with a picture, by its address."""
         sections = [section for _, members in self.chapters for section in members]
-        named = [(address, one) for one in sections for address in (one.curves, one.tiles)]
+        named = [(address, one) for one in sections for address in (one.curves, one.tiles, one.shown)]
         return {address: one for address, one in named if address}
 
 
@@ -147,6 +149,8 @@ def pdf_sections(chapter: AuditChapter) -> Iterator[PdfSection]:
             curves_alt=" ".join(panel.alt for panel in figure.panels) if figure else "",
             tiles=f"report:{stem}-{section.id}-tiles.jpeg" if section.tiles else "",
             tiles_alt=" ".join(f"{tile.alt}." for tile in section.tiles[:MOST_TILES]),
+            shown=f"report:{stem}-{section.id}-shown.jpeg" if section.pictures else "",
+            shown_alt=" ".join(f"{one.alt}." for one in section.pictures[:MOST_TILES]),
         )
 
 
