@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.benchmarks import (
+    audit_cost,
     explain_cost,
     explain_memory,
     libra_gain,
@@ -105,3 +106,9 @@ def test_the_maximize_benchmark_prints_gates_seams_and_seconds(pictures: Path):
     assert sum(line.startswith("seam ratio, ") for line in lines) == 5
     assert 0 < ratio < 5
     assert f"ratio {ratio:.2f}" in lines[-1]
+
+
+def test_the_audit_benchmark_prints_seconds_and_memory():
+    lines: list[str] = []
+    assert audit_cost.main(["--images", "300", "--techniques", "3"], lines.append) > 0
+    assert lines[0].startswith("300 images, 3 techniques, 14 x 14 patches: ") and "peak memory" in lines[0]

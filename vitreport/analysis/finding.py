@@ -22,6 +22,12 @@ KINDS = (SHORTCUT, SLICE, EMERGENCE, STRATEGY, PLACE, OUTLIERS, REVIEW, HEADS)
 """Kinds of findings; of equal severity the earlier come first."""
 
 
+LEVEL = 0.01
+"""P value, after Holm's correction within a kind of finding, below which something is flagged."""
+EXAMPLES = 6
+"""Images that a finding names."""
+
+
 class Severity(IntEnum):
     """How much a finding matters."""
 

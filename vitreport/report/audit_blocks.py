@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from vitreport.analysis.evolution import ALL, CORRECT, WRONG, Evolution
-from vitreport.analysis.findings import EQUAL, EXAMPLES
+from vitreport.analysis.finding import EXAMPLES
 from vitreport.analysis.heads import DISTANCE, ENTROPY, PREFIX, QUANTITIES, REDUNDANCY, HeadAtlas
 from vitreport.analysis.intervals import Interval
 from vitreport.analysis.outliers import SPREADS, TIMES, Census
 from vitreport.analysis.phrases import figure, images_of, p_value, percent, range_of, times
+from vitreport.analysis.prediction_findings import EQUAL
 from vitreport.figures.curves import Line, Panel, span_of
 from vitreport.figures.scale import Scale
 from vitreport.report.audit_names import AuditNames, p_of
