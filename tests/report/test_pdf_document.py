@@ -19,6 +19,8 @@ from pdf_reading import CHAPTERS, HOSTILE, Document
 from PIL import Image
 from synthetic_run import write_run
 
+from vitreport.analysis.audit import audit
+from vitreport.analysis.findings import findings
 from vitreport.report.pdf_attachment import results
 from vitreport.store import Run
 
@@ -117,7 +119,8 @@ def test_it_says_that_it_is_pdf_a_3a_and_pdf_ua_1(document: Document) -> None:
 
 
 def test_the_attachment_is_data_and_equals_the_store(document: Document, drawn_run: Run) -> None:
-    assert document.reader.attachments == {"results.json": [results(drawn_run)]}
+    expected = results(drawn_run, None, findings(audit(drawn_run)))
+    assert document.reader.attachments == {"results.json": [expected]}
     (reference,) = document.root["/AF"]
     described = reference.get_object()
     assert described["/AFRelationship"] == "/Data"
