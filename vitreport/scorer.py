@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from typing import Any
@@ -57,17 +57,15 @@ class Ready:
 
     Attributes:
         drawn: the images.
-        gallery: their pixels and labels.
+        gallery: their pixels, labels and maps.
         masks: ``(images, height, width)``; None where no masks are given.
         mask_notes: why an image has no mask, or None.
-        maps: by technique key, ``(images, rows, cols)``; NaN where there is none.
     """
 
     drawn: Sequence[Drawn]
     gallery: Gallery
     masks: Tensor | None
     mask_notes: Sequence[str | None]
-    maps: Mapping[str, Tensor]
 
 
 Pending = Sequence[tuple[MetricRecord, Metric, Sequence[TechniqueRecord]]]
@@ -207,7 +205,7 @@ class Scorer:
             mask_notes=tuple(ready.mask_notes[place] for place in chosen),
             gallery=ready.gallery,
         )
-        maps = {record.key: ready.maps[record.key][chosen].to(device) for record in records}
+        maps = {record.key: ready.gallery.maps[record.key][chosen].to(device) for record in records}
         try:
             return metric.score(case, maps)
         except torch.OutOfMemoryError as error:
@@ -286,7 +284,7 @@ class Scorer:
             masks, notes = torch.stack([mask for mask, _ in found]), [note for _, note in found]
         controls = {record.key for record, _ in self.plan.controls}
         maps = self._stored(drawn, keys - controls) | self._controls(gallery)
-        return Ready(drawn, gallery, masks, notes, maps)
+        return Ready(drawn, replace(gallery, maps=maps), masks, notes)
 
     def _mask(self, image_id: str, size: tuple[int, int]) -> tuple[Tensor, str | None]:
         """The mask of an image of (width, height) as the model sees it; or one that says nothing, and why."""

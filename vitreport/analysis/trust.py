@@ -13,6 +13,7 @@ import pyarrow as pa
 from vitreport.analysis.agreement import Agreement, map_agreement
 from vitreport.analysis.leaderboard import Leaderboard, Row, leaderboard
 from vitreport.analysis.statistics import FEWEST, Bootstrap, Floats, Scores, mean_of_defined
+from vitreport.analysis.unranked import checked, described
 from vitreport.store import MetricRecord, Run, TechniqueRecord
 
 HEADLINE = "relevance_gain"
@@ -63,12 +64,13 @@ class Measured:
         record: the metric.
         scores: of every technique and control, ``(techniques, images)``, images as `Trust.images` has them.
         rows: a place for every technique and control, best first; of a metric that only describes by their
-            mean, with neither groups nor p values.
-        board: the same as a leaderboard; None where the metric only describes.
+            mean, with neither groups nor p values; of a check by their verdicts.
+        board: the same as a leaderboard; None where the metric ranks nothing, or no technique has a score.
         correct: for the images that the model got right; None where it has too few of either kind.
         wrong: for the images that it got wrong.
         curves: None where the metric hides no patches.
         notes: by technique without any score: what its rows say of the reason most often.
+        details: by column that a report shows: its means by technique, NaN where there is none.
     """
 
     record: MetricRecord
@@ -79,6 +81,7 @@ class Measured:
     wrong: Leaderboard | None
     curves: Curves | None
     notes: Mapping[str, str]
+    details: Mapping[str, Mapping[str, float]]
 
     def row(self, key: str) -> Row | None:
         """The place of a technique; None for all draws of the random control but the first."""
@@ -207,22 +210,28 @@ def _measured(
     controls: Sequence[str],
     bootstrap: Bootstrap,
 ) -> Measured:
-    places = {image_id: place for place, image_id in enumerate(images)}
-    values = np.full((len(tables), len(images)), np.nan)
-    for number, table in enumerate(tables.values()):
-        for image_id, value in zip(table["id"].to_pylist(), table["value"].to_pylist(), strict=True):
-            values[number, places[image_id]] = np.nan if value is None else value
-    scores = Scores(tuple(tables), values)
+    scores = _column("value", tables, images)
+    details = {name: _column(name, tables, images).merged(random) for name in record.details}
+    means = {
+        name: dict(zip(found.keys, mean_of_defined(found.values).tolist(), strict=True))
+        for name, found in details.items()
+    }
     notes = {
         key: note
         for key, table in tables.items()
         if not np.isfinite(scores.of(key)).any() and (note := _note(table))
     }
+    places = {image_id: place for place, image_id in enumerate(images)}
     curves = _curves(tables, scores, places, random) if set(CURVES) <= set(record.columns) else None
-    higher = record.higher_is_better
+    higher, check, yardsticks = record.higher_is_better, record.check, {*random, *controls}
     if higher is None:
-        rows = _described(scores.merged(random), {*random, *controls}, bootstrap)
-        return Measured(record, scores, rows, None, None, None, curves, notes)
+        merged = scores.merged(random)
+        if check is None:
+            rows = described(merged, yardsticks, bootstrap)
+        else:
+            above = _column(check.above, tables, images).merged(random).values if check.above else None
+            rows = checked(check, merged, above, yardsticks, bootstrap)
+        return Measured(record, scores, rows, None, None, None, curves, notes, means)
 
     def board_of(chosen: Scores) -> Leaderboard:
         return leaderboard(
@@ -236,36 +245,21 @@ def _measured(
         kinds = [scores.values[:, right == kind] for kind in (1, 0)]
         if all(_images(kind) >= FEWEST for kind in kinds):
             correct, wrong = (board_of(Scores(scores.keys, kind)) for kind in kinds)
-    return Measured(record, scores, board.rows, board, correct, wrong, curves, notes)
+    return Measured(record, scores, board.rows, board, correct, wrong, curves, notes, means)
+
+
+def _column(name: str, tables: Mapping[str, pa.Table], images: Sequence[str]) -> Scores:
+    """One column of the scores of every technique, NaN where there is none."""
+    places = {image_id: place for place, image_id in enumerate(images)}
+    values = np.full((len(tables), len(images)), np.nan)
+    for number, table in enumerate(tables.values()):
+        for image_id, value in zip(table["id"].to_pylist(), table[name].to_pylist(), strict=True):
+            values[number, places[image_id]] = np.nan if value is None else value
+    return Scores(tuple(tables), values)
 
 
 def _images(values: Floats) -> int:
     return int(np.isfinite(values).any(axis=0).sum())
-
-
-def _described(scores: Scores, controls: set[str], bootstrap: Bootstrap) -> tuple[Row, ...]:
-    """Rows of a metric that ranks nothing, the largest mean first."""
-    found = bootstrap.estimate(scores.values)
-    rows = [
-        Row(
-            key=key,
-            control=key in controls,
-            n=int(found.n[place]),
-            mean=_known(found.mean[place]),
-            low=_known(found.low[place]),
-            high=_known(found.high[place]),
-            group=None,
-            behind=None,
-            p_random=None,
-            better_than_random=None,
-        )
-        for place, key in enumerate(scores.keys)
-    ]
-    return tuple(sorted(rows, key=lambda row: (row.mean is None, -(row.mean or 0.0), row.key)))
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _note(table: pa.Table) -> str:

@@ -40,6 +40,7 @@ class Completeness(Metric):
     )
     higher_is_better: ClassVar[bool | None] = False
     columns: ClassVar[Mapping[str, str]] = {"sum": "float", "claimed": "float"}
+    details: ClassVar[Mapping[str, str]] = {"sum": "sum of the map", "claimed": "claimed sum"}
     tier = "core"
 
     def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:

@@ -51,6 +51,12 @@ class MaskAgreement(Metric):
         "area": "float",
         "note": "string",
     }
+    details: ClassVar[Mapping[str, str]] = {
+        "pixel_accuracy": "pixel accuracy",
+        "iou": "mean IoU",
+        "energy": "energy on the object",
+        "area": "object's share (chance)",
+    }
     tier = "core"
     needs_masks = True
 
