@@ -97,12 +97,12 @@ def test_the_chapter_has_the_board_the_curves_and_the_limits(scored: Document) -
         "first by its mean",
         "Scorecard",
         "undefined (1)",
-        "(1) Completeness has no value for this technique",
+        "(1) its map is defined, but not what Completeness compares it with",
         "Least alike:",
         "It does not say: what a person would point at.",
         "Mosaic): no image has a <label>.",
         "A map is no causal proof, and a good score does not make it one",
-        "Attention rollout, fusion min: its maps are constant",
+        "Attention rollout, fusion min: its map is constant",
     ):
         assert expected in scored.words, expected
 

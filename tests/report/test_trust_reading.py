@@ -153,7 +153,7 @@ def test_controls_stand_apart_and_undefined_techniques_come_last(page: TrustPage
     assert [row.page for row in board.controls if row.key == "edges"] == [""]
     (undefined,) = board.unranked
     assert (undefined.key, undefined.mean) == ("attention_rollout:fusion=min", "")
-    assert undefined.reason == "its maps are constant or hold values that are not numbers"
+    assert undefined.reason == "its map is constant or holds values that are not numbers"
 
 
 def test_the_scorecard_says_why_something_is_undefined(page: TrustPage) -> None:
@@ -164,7 +164,9 @@ def test_the_scorecard_says_why_something_is_undefined(page: TrustPage) -> None:
     assert rows["Gradient rollout"][0].leads and not rows["Raw attention"][0].leads
     cell = rows["Raw attention"][2]
     assert cell.text == "undefined"
-    assert card.footnotes[cell.footnote - 1] == "Completeness has no value for this technique"
+    assert (
+        card.footnotes[cell.footnote - 1] == "its map is defined, but not what Completeness compares it with"
+    )
     assert rows["Signed example"][2].footnote == 0
     silent = rows["Attention rollout (fusion min)"]
     assert card.footnotes[silent[3].footnote - 1] == "the mask shows <nothing>"
@@ -332,3 +334,30 @@ def test_what_is_corrected_for_the_number_of_comparisons_is_said(page: TrustPage
     (note,) = (note for note in page.notes if "Holm" in note)
     assert "Comparisons between techniques are not corrected for their number" in note
     assert "those with random maps and with the controls are" in note
+
+
+def test_a_technique_that_failed_says_so(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 8, failing=("raw_attention",))
+    page = read(write_scores(root, undefined=("raw_attention",)))
+    assert page.headline is not None and page.headline.board is not None
+    (row,) = page.headline.board.unranked
+    assert row.key == "raw_attention" and row.reason.startswith("it failed: ValueError: the technique met")
+    assert "it failed: ValueError" in " ".join(page.scorecard.footnotes)
+
+
+def test_scores_that_a_technique_lacks_and_others_have_are_counted(tmp_path: Path) -> None:
+    page = read(write_scores(write_run(tmp_path / "run", 12), by=metrics()[:1], partial={"raw_attention": 8}))
+    assert page.headline is not None and page.headline.board is not None
+    rows = {row.key: row for group in page.headline.board.groups for row in group.rows}
+    assert rows["raw_attention"].reason.startswith("3 images without: its map is constant")
+    assert rows["gradient_rollout"].reason == ""
+
+
+def test_images_that_no_technique_has_a_score_for_say_why(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 8)
+    keys = [record.key for record in open_run(root).techniques] + ["edges", "random:draw=1", "random:draw=2"]
+    page = read(write_scores(root, by=(metrics()[0], metrics()[3]), partial=dict.fromkeys(keys, 5)))
+    (metric,) = page.ranking
+    facts = {fact.term: fact.value for fact in metric.facts}
+    assert facts["Images with a score"] == "5 of 7 scored"
+    assert facts["Images without one"] == "2: the mask shows <nothing>"

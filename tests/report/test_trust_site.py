@@ -129,7 +129,7 @@ def test_controls_are_set_apart_and_the_undefined_say_why(pages: list[Page]) -> 
         names = apart.get_text(" ", strip=True)
         assert all(name in names for name in ("Centre", "Edges", "Random mean of 3 draws"))
         last = table.select("tbody")[-1].get_text(" ", strip=True)
-        assert "Attention rollout fusion min undefined its maps are constant" in last
+        assert "Attention rollout fusion min undefined its map is constant" in last
 
 
 def test_every_mean_is_drawn_with_its_interval(pages: list[Page]) -> None:
@@ -204,7 +204,7 @@ def test_a_technique_has_its_own_scores(pages: list[Page]) -> None:
     rows = [row.get_text(" ", strip=True) for row in page.soup.select("table.scores tbody tr")]
     assert rows[0].startswith("Relevance gain (SRG) 0.") and rows[0].endswith("24 1 yes yes")
     assert rows[1].startswith("Randomisation (Random weights) 0.") and rows[1].endswith("24 fails")
-    assert "Completeness has no value for this technique" in rows[2]
+    assert "its map is defined, but not what Completeness compares it with" in rows[2]
     assert not page_at(pages, "techniques/qkv.html").soup.select("table.scores")
 
 
@@ -227,6 +227,13 @@ def test_scored_images_have_their_scores_and_others_have_none(root: Path, pages:
         rows = {row.select("th")[0].get_text(): row.select("td") for row in table.select("tbody tr")}
         assert rows["Raw attention"][0].get_text() == f"{stored[image_id]:.3f}".replace("-", "−")
         assert rows["Attention rollout (fusion min)"][0].get_text() == "undefined"
+        lines = [line.get_text() for line in page.soup.select("#scores ~ details li")]
+        assert (
+            "SRG, Attention rollout (fusion min): its map is constant or holds values that are not numbers"
+            in lines
+        )
+        assert any(line.startswith("Completeness, ") and line.endswith("compares it with") for line in lines)
+        assert "Masks, Attention rollout (fusion min): the mask shows <nothing>" in lines
         assert len(page.text) < 110_000
 
 

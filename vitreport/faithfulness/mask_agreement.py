@@ -57,6 +57,7 @@ class MaskAgreement(Metric):
         "energy": "energy on the object",
         "area": "object's share (chance)",
     }
+    version: ClassVar[int] = 2
     tier = "core"
     needs_masks = True
 

@@ -115,18 +115,18 @@ class Boards:
 
     def _reason(self, one: Measured, row: Row) -> str:
         record = self.trust.records[row.key]
-        if row.n >= FEWEST:
-            return ""
-        if row.n:
-            return f"{count(row.n, 'image')} with a score: too few for an interval"
-        if record.most_images is not None:
+        if not row.n and record.most_images is not None:
             return f"not scored: {first_images(record.most_images)}"
-        if row.key in one.notes:
-            return one.notes[row.key]
-        elsewhere = (other.row(row.key) for other in self.trust.measured if other is not one)
-        if any(other is not None and other.n for other in elsewhere):
-            return f"{one.record.short} has no value for this technique"
-        return "its maps are constant or hold values that are not numbers"
+        why = self.trust.why_most_missing(one, row.key)
+        if not row.n:
+            return why or "no image was scored"
+        said = []
+        if row.n < FEWEST:
+            said.append(f"{count(row.n, 'image')} with a score: too few for an interval")
+        most = max(other.n for other in one.rows)
+        if why and row.n < most:  # others have a score where this has none
+            said.append(f"{count(most - row.n, 'image')} without: {why}")
+        return "; ".join(said)
 
     def scorecard(self) -> Scorecard:
         """All techniques by all metrics, in the order of the headline."""

@@ -404,6 +404,7 @@ class ImageScores:
         rows: techniques in the order of the run, then controls.
         curves: None without a metric that hides patches.
         agreement: the extremes of this image's maps, in words.
+        missing: why scores are missing, a line a metric and reason.
         raw: all numbers, for the file of raw values.
     """
 
@@ -411,4 +412,5 @@ class ImageScores:
     rows: tuple[ImageScore, ...]
     curves: CurvesView | None
     agreement: tuple[str, ...]
+    missing: tuple[str, ...]
     raw: tuple[dict[str, object], ...]

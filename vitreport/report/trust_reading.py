@@ -37,6 +37,8 @@ DIRECTIONS = {
     False: "Lower is better.",
     None: "It describes and ranks nothing.",
 }
+REASONS = 3
+"""Reasons why images have no score that a metric's facts give, the commonest first."""
 CHECK = "A check: it ranks nothing."
 
 
@@ -138,6 +140,9 @@ class Reading:
             Fact(f"Setting: {name.replace('_', ' ')}", _parameter(record, name)) for name in record.parameters
         ]
         facts.append(Fact("Images with a score", f"{images:,} of {len(self.trust.images):,} scored"))
+        without = self._without(one)
+        if without:
+            facts.append(Fact("Images without one", without))
         return MetricView(
             id=f"metric-{record.digest}",
             key=record.key,
@@ -157,9 +162,22 @@ class Reading:
     def _silent(self, one: Measured) -> str:
         if self._boards.says_something(one):
             return ""
-        reasons = Counter(note for key, note in one.notes.items() if not self.trust.is_control(key))
+        keys = [key for key in self.trust.records if not self.trust.is_control(key)]
+        reasons = Counter(filter(None, (self.trust.why_most_missing(one, key) for key in keys)))
         why = f": {min(reasons, key=lambda note: (-reasons[note], note))}" if reasons else ""
         return f"No technique of this run has a value by it{why}."
+
+    def _without(self, one: Measured) -> str:
+        """Why images that a metric scored have no value by any technique: ``6: …; 3: …``."""
+        keys = [key for key in self.trust.records if not self.trust.is_control(key)]
+        without = np.flatnonzero(~np.isfinite(one.scores.values).any(axis=0))
+        missing = [name for name in (self.trust.images[place] for place in without) if name in one.scored]
+        reasons: Counter[str] = Counter()
+        for name in missing if keys else ():
+            said = Counter(self.trust.why_missing(one, key, name) for key in keys)
+            reasons[min(said, key=lambda reason: (-said[reason], reason))] += 1
+        ordered = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
+        return "; ".join(f"{reasons[reason]}: {reason}" for reason in ordered[:REASONS])
 
     def _apart(self, one: Measured) -> str:
         trust = self.trust
