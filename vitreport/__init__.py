@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vitreport.api import Progress, RunSettings, build_report, explain, open_run
+    from vitreport.api import (
+        Progress,
+        RunSettings,
+        build_difference,
+        build_report,
+        explain,
+        maximize,
+        open_run,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
+__all__ = [
+    "Progress",
+    "RunSettings",
+    "build_difference",
+    "build_report",
+    "explain",
+    "maximize",
+    "open_run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Resources
+from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
 from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
@@ -17,9 +18,11 @@ from vitreport.store.closing import check_same_run, close
 from vitreport.store.schema import catalogue_table
 
 if TYPE_CHECKING:
+    from vitreport.report.difference_page import DifferencePage
     from vitreport.scorer import Scorer
+    from vitreport.store.optimized import OptimizedRecord
 
-__all__ = ["Progress", "RunSettings", "build_report", "explain", "open_run"]
+__all__ = ["Progress", "RunSettings", "build_report", "explain", "maximize", "open_run"]
 
 Progress = Callable[[str, float, int], None]
 """Called with a stage (``hash``, ``explain``, ``pages`` …), units done, and units in all."""
@@ -136,6 +139,95 @@ def build_report(
 
     build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
     return Path(run) / "report" / "index.html"
+
+
+def build_difference(
+    before: str | Path,
+    after: str | Path,
+    output: str | Path,
+    *,
+    pdf: bool = True,
+    progress: Progress | None = None,
+) -> DifferencePage:
+    """Reports what changed between two runs on the same images: two models, releases or settings.
+
+    Args:
+        before: a run folder.
+        after: another.
+        output: the folder for ``index.html``, ``difference.json`` and ``difference.pdf``.
+        pdf: whether to write the PDF too.
+        progress: told how far it is.
+
+    Returns:
+        What the report says.
+
+    Raises:
+        StoreError: a folder holds no finished run, or the runs cannot be compared.
+        RenderError: the page or the PDF cannot be drawn.
+    """
+    from vitreport.report.difference_build import build_difference as build
+
+    return build(Path(before), Path(after), Path(output), pdf=pdf, progress=progress)
+
+
+def maximize(
+    run: str | Path,
+    targets: Sequence[str] = (),
+    *,
+    parametrisation: str = "fourier",
+    steps: int = 256,
+    seeds: int = 4,
+    copies: int = 1,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    judge: str | None = None,
+    judge_checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[OptimizedRecord]:
+    """Makes the pictures that classes, units, heads or channels of a run's model like best.
+
+    They are written into the run, under ``optimized``; what is there already is not made again. Nothing else
+    of the run changes.
+
+    Args:
+        run: the folder of a finished run.
+        targets: ``class:243`` or a class name, ``unit:8:17``, ``head:5:2``, ``channel:11:40``; none takes the
+            classes that occur most often in the run and the units that are most active on it.
+        parametrisation: ``fourier``, ``maco``, or ``pixels``, which nothing restrains.
+        steps: of the optimiser.
+        seeds: pictures of each target.
+        copies: changed copies that the model is shown in each step.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        checkpoint: the model's weights, where they are no longer at the place that the run names.
+        judge: another model, as of `RunSettings.model`, for an independent look at pictures of classes.
+        judge_checkpoint: its weights; None takes the hub's.
+        progress: told how far the stage ``maximize`` is, in steps.
+
+    Returns:
+        What was measured, one record a target.
+
+    Raises:
+        SettingsError: a target or an option cannot be used, or the run's weights are gone or others by now.
+        StoreError: `run` holds no finished run, or cannot be written.
+    """
+    from vitreport.model.load import load_model
+    from vitreport.optimized.maximize import Maximizer, Wish, model_of
+
+    wish = Wish(tuple(targets), parametrisation, steps, seeds, copies)
+    finished = open_run(run)
+    if not finished.manifest.complete:
+        raise StoreError(f"{run} is not finished; run the same 'vitreport explain' command again first")
+    if judge is None and judge_checkpoint is not None:
+        raise SettingsError("weights of a judge are given, but no model; --judge NAME says which")
+    model = model_of(finished, device, None if checkpoint is None else Path(checkpoint))
+    other = None
+    if judge is not None:
+        weights = None if judge_checkpoint is None else Path(judge_checkpoint)
+        other = load_model(judge, checkpoint=weights, device=model.device.type)
+    maximizer = Maximizer(finished, model, wish, other)
+    records = maximizer.records(_stage(progress, "maximize"))
+    maximizer.cross_control(records)
+    return records
 
 
 def _score(

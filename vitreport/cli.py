@@ -30,8 +30,10 @@ _STAGES = {
     "explain": "explaining",
     "score": "scoring",
     "digest": "closing the store",
+    "maximize": "optimising pictures",
     "pages": "drawing pages",
     "pdf": "writing the PDF",
+    "difference": "comparing",
 }
 _QUARANTINED_SHOWN = 3
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -214,6 +216,75 @@ def demo(
 def report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
     """Write the HTML site and the PDF of RUN from its store."""
     _report(run_folder, pdf, pdf_images, quiet)
+
+
+@main.command()
+@click.argument("before", metavar="RUN_A", type=Path)
+@click.argument("after", metavar="RUN_B", type=Path)
+@click.option("-o", "--output", required=True, type=Path, help="The folder of the report.")
+@click.option("--pdf/--no-pdf", default=True, help="Write difference.pdf too.  [default: yes]")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def diff(before: Path, after: Path, output: Path, pdf: bool, quiet: bool) -> None:
+    """Report what changed from RUN_A to RUN_B: two models or two releases on the same images."""
+    from vitreport import api
+
+    with _progress(quiet) as progress:
+        page = api.build_difference(before, after, output, pdf=pdf, progress=progress)
+    if not quiet:
+        for sentence in page.summary:
+            click.echo(sentence)
+        click.echo(f"report: {output / 'index.html'}" + (f" and {output / 'difference.pdf'}" if pdf else ""))
+
+
+@main.command()
+@click.option("-o", "--output", required=True, type=Path, help="The folder of a finished run.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="SPEC",
+    help="class:243, a class name, unit:BLOCK:UNIT, head:BLOCK:HEAD or channel:BLOCK:CHANNEL; repeatable.  "
+    "[default: the run's commonest classes and most active units]",
+)
+@click.option(
+    "--parametrisation",
+    type=click.Choice(["fourier", "maco", "pixels"]),
+    default="fourier",
+    show_default=True,
+    help="How a picture is written; pixels is free of all constraints, to see what they are good for.",
+)
+@click.option("--steps", default=256, show_default=True, type=click.IntRange(1), metavar="N")
+@click.option(
+    "--seeds", default=4, show_default=True, type=click.IntRange(1), metavar="N", help="Pictures a target."
+)
+@click.option(
+    "--copies",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Changed copies that the model is shown in each step.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--checkpoint", help="The run's weights, where they are no longer where the run had them.")
+@click.option("--judge", metavar="MODEL", help="Another model, for an independent look at the pictures.")
+@click.option("--judge-checkpoint", metavar="FILE", help="Its weights; without it, the hub's.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def maximize(output: Path, quiet: bool, **options: Any) -> None:
+    """Make the pictures that classes, units, heads or channels of a run's model like best."""
+    from vitreport import api
+
+    with _progress(quiet) as progress:
+        records = api.maximize(output, progress=progress, **options)
+    for record in () if quiet else records:
+        seams = ", ".join(f"{picture.seam_ratio:.2f}" for picture in record.pictures)
+        failed = ", ".join(record.failed_gates)
+        verdict = f"fails {failed}" if failed else "passes its gates"
+        if record.untested_gates:
+            verdict += f", {', '.join(record.untested_gates)} untested"
+        click.echo(f"{record.target}  {record.title}: {verdict}; seam ratio {seams}")
+    if not quiet:
+        click.echo(f"pictures: {output / 'optimized'}")
 
 
 @main.command()

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from synthetic_run import technique_record, write_run
 
+from tests.synthetic_run import technique_record, write_run
 from vitreport.explanation import Attribution, Explanation, ImageRef, Prediction, View
 from vitreport.settings import SHARD_SIZE
 from vitreport.store import Run, RunFolder, TechniqueRecord, open_run

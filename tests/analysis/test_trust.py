@@ -161,7 +161,10 @@ def test_undefined_maps_have_no_curves(found: Trust) -> None:
 
 def test_the_commonest_note_says_why_a_technique_is_undefined(found: Trust) -> None:
     (one,) = (one for one in found.measured if one.record.name == "mask_agreement")
-    assert dict(one.notes) == {"attention_rollout:fusion=min": "the mask shows <nothing>"}
+    silent = "attention_rollout:fusion=min"
+    assert set(one.notes.items()) == {((silent, name), "the mask shows <nothing>") for name in one.scored}
+    assert found.why_most_missing(one, silent) == "the mask shows <nothing>"
+    assert found.why_most_missing(one, "raw_attention") == ""
 
 
 def test_a_technique_that_explains_fewer_images_is_undefined(tmp_path: Path) -> None:

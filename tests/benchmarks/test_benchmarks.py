@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from tests.benchmarks import (
+    audit_cost,
     explain_cost,
     explain_memory,
     libra_gain,
     localization,
+    maximize,
     published_protocol,
     score_cost,
     separation,
@@ -102,3 +104,23 @@ def test_the_libra_gain_benchmark_prints_both_tables(pictures: Path):
         assert len(found) == 2
         assert float(found[0][3]) == pytest.approx(100 * gains[libra, plain], abs=0.006)
         assert float(found[0][1]) - float(found[0][2]) == pytest.approx(float(found[0][3]), abs=0.02)
+
+
+def test_the_maximize_benchmark_prints_gates_seams_and_seconds(pictures: Path):
+    lines: list[str] = []
+    given = ["--images", str(pictures), "--model", "embedded:honest", "--threads", "1", "--target", "0", "3"]
+    ratio = maximize.main([*given, "--steps", "3", "--seeds", "2", "--timed-steps", "1"], lines.append)
+    for parametrisation in ("fourier", "maco", "pixels"):
+        rows = [line for line in lines if line.startswith(f"{parametrisation} class:")]
+        assert [row.split()[1] for row in rows] == ["class:0", "class:3"]
+    assert sum(line.startswith("noise for class:") for line in lines) == 2
+    assert sum(line.startswith("pictures judged for another class: ") for line in lines) == 1
+    assert sum(line.startswith("seam ratio, ") for line in lines) == 5
+    assert 0 < ratio < 5
+    assert f"ratio {ratio:.2f}" in lines[-1]
+
+
+def test_the_audit_benchmark_prints_seconds_and_memory():
+    lines: list[str] = []
+    assert audit_cost.main(["--images", "300", "--techniques", "3"], lines.append) > 0
+    assert lines[0].startswith("300 images, 3 techniques, 14 x 14 patches: ") and "peak memory" in lines[0]

@@ -149,3 +149,13 @@ def test_a_mask_keeps_what_is_to_be_ignored() -> None:
     classes[:8], classes[8:16] = -2, 70_000
     mask = preparation.mask(classes)
     assert [int(mask[row, 5]) for row in (0, 7, 8, 15, 16, 31)] == [-2, -2, 70_000, 70_000, -1, -1]
+
+
+def test_pixels_of_the_models_size_are_normalised_as_the_transform_does_it(models):
+    preparation = models["class_token"].preparation
+    levels = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
+    unscaled = Preparation({**preparation.config, "crop_pct": 1.0})
+    pixels, _ = unscaled(levels)
+    plain = torch.from_numpy(levels).permute(2, 0, 1)[None] / 255
+    assert torch.allclose(unscaled.normalised(plain)[0], pixels, atol=1e-6)
+    assert torch.allclose(unscaled.plain(pixels), plain[0], atol=1e-6)

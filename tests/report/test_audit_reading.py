@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from vitreport.analysis.findings import findings
 from vitreport.report.audit_reading import audit_page
 from vitreport.report.chapter import AuditPage, Chapter, Section
 from vitreport.report.pages import ImageRow
+from vitreport.report.pdf_attachment import results
 from vitreport.report.reading import image_rows, index_page
 from vitreport.store import Run
 
@@ -198,3 +200,11 @@ def test_a_run_without_maps_says_that_shortcuts_could_not_be_looked_for(tmp_path
 def test_a_run_without_a_usable_image_has_no_audit(tmp_path: Path) -> None:
     run = plant(tmp_path / "run", scores=[scores_of(CAR, 0.8)], quarantined=[0])
     assert audit_page(run, None, image_rows(run)) is None
+
+
+def test_the_attached_results_have_the_findings_with_raw_numbers(run: Run, page: AuditPage) -> None:
+    expected = findings(audit(run))
+    body = json.loads(results(run, None, [one.found for one in page.findings]))
+    assert [one["subject"] for one in body["findings"]] == [one.subject for one in expected]
+    assert body["findings"][0]["numbers"] == dict(expected[0].numbers)
+    assert body["findings"][0]["severity"] == "severe"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 SHORTCUT, SLICE, EMERGENCE, STRATEGY, PLACE, OUTLIERS, REVIEW, HEADS = (
     "shortcut",
@@ -18,6 +20,12 @@ SHORTCUT, SLICE, EMERGENCE, STRATEGY, PLACE, OUTLIERS, REVIEW, HEADS = (
 )
 KINDS = (SHORTCUT, SLICE, EMERGENCE, STRATEGY, PLACE, OUTLIERS, REVIEW, HEADS)
 """Kinds of findings; of equal severity the earlier come first."""
+
+
+LEVEL = 0.01
+"""P value, after Holm's correction within a kind of finding, below which something is flagged."""
+EXAMPLES = 6
+"""Images that a finding names."""
 
 
 class Severity(IntEnum):
@@ -54,3 +62,17 @@ class Finding:
     technique: str | None
     subject: str
     effect: float = field(default=0.0, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding for machines; numbers that are not finite are None."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity.name.lower(),
+            "subject": self.subject,
+            "sentence": self.sentence,
+            "numbers": {
+                name: value if math.isfinite(value) else None for name, value in self.numbers.items()
+            },
+            "images": list(self.images),
+            "technique": self.technique,
+        }

@@ -48,8 +48,9 @@ class Outcomes:
         return np.where(known, self.label == self.predicted, np.nan)
 
     def name(self, index: int) -> str:
-        """A class's name, the first of its synonyms; its number where the model does not know it."""
-        return self.classes[index].partition(",")[0] if index < len(self.classes) else f"class {index}"
+        """A class's name, the first of its synonyms; its number where it has none."""
+        name = self.classes[index].partition(",")[0].strip() if index < len(self.classes) else ""
+        return name or f"class {index}"
 
 
 def outcomes(run: Run) -> Outcomes:

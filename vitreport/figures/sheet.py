@@ -127,6 +127,39 @@ def grid_sheet(tiles: Sequence[Tile], columns: int) -> bytes:
     return buffer.getvalue()
 
 
+def picture_sheet(pictures: Sequence[tuple[str, str, bytes]], columns: int) -> bytes:
+    """Pictures of one shape side by side, as they are.
+
+    Args:
+        pictures: title, caption and JPEG of each.
+        columns: pictures in a row, at least 1.
+
+    Returns:
+        A JPEG, 1600 pixels wide; equal inputs give equal bytes.
+    """
+    side = (WIDTH - _MARGIN * (columns - 1)) // columns
+    opened = []
+    for _, _, content in pictures:
+        with Image.open(io.BytesIO(content)) as one:
+            picture = one.convert("RGB")
+        height = max(1, round(side * picture.height / picture.width))
+        opened.append(picture.resize((side, height), Image.Resampling.BICUBIC))
+    height = max(one.height for one in opened)
+    pitch = _TITLE_ROW + height + _CAPTION_ROW + _MARGIN
+    sheet = Image.new("RGB", (WIDTH, pitch * -(-len(opened) // columns)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for position, ((title, caption, _), picture) in enumerate(zip(pictures, opened, strict=True)):
+        left, top = position % columns * (side + _MARGIN), position // columns * pitch
+        line, font = _fit(title, _TITLES, True, side)
+        pen.text((left, top + 6 + _TITLES[0] - font.size), line, _INK, font)
+        sheet.paste(picture, (left, top + _TITLE_ROW))
+        line, font = _fit(caption, (_CAPTION,), False, side)
+        pen.text((left, top + _TITLE_ROW + height + 4), line, _FAINT, font)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
 def _overlay(grey: FloatArray, tile: Tile) -> Image.Image:
     small = Image.fromarray(coloured(tile.values, tile.scale, tile.signed))
     large = small.resize((grey.shape[1], grey.shape[0]), Image.Resampling.BILINEAR)

@@ -62,6 +62,16 @@ class Preparation:
         pixels: Tensor = self._transform(picture)  # type: ignore[attr-defined]
         return pixels, self._view(pixels, (rgb.shape[1], rgb.shape[0]))
 
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """The model's input of pixels in [0, 1] that have its size already, ``(…, 3, height, width)``."""
+        mean, std = self._colours(pixels)
+        return (pixels - mean) / std
+
+    def plain(self, pixels: Tensor) -> Tensor:
+        """The pixels in [0, 1] of the model's input, ``(…, 3, height, width)``."""
+        mean, std = self._colours(pixels)
+        return pixels * std + mean
+
     def mask(self, classes: npt.NDArray[np.int32]) -> Tensor:
         """Cuts and scales a mask like its picture, each pixel taking the nearest one's class.
 
@@ -88,9 +98,12 @@ class Preparation:
         pixels, _ = self(np.ascontiguousarray(wave.transpose(1, 2, 0).astype(np.uint8)))
         return hashlib.sha256((pixels * 1e4).round().to(torch.int32).numpy().tobytes()).hexdigest()
 
+    def _colours(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (like.new_tensor(self.config[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        return mean, std
+
     def _view(self, pixels: Tensor, original: tuple[int, int]) -> View:
-        mean, std = (torch.tensor(self.config[name]).view(-1, 1, 1) for name in ("mean", "std"))
-        shown = ((pixels * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        shown = (self.plain(pixels) * 255).round().clamp(0, 255).to(torch.uint8)
         encoded = io.BytesIO()
         Image.fromarray(shown.permute(1, 2, 0).numpy()).save(encoded, "JPEG", quality=_VIEW_QUALITY)
         return View(

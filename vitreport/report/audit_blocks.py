@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from vitreport.analysis.evolution import ALL, CORRECT, WRONG, Evolution
-from vitreport.analysis.findings import EQUAL, EXAMPLES
+from vitreport.analysis.finding import EXAMPLES
 from vitreport.analysis.heads import DISTANCE, ENTROPY, PREFIX, QUANTITIES, REDUNDANCY, HeadAtlas
 from vitreport.analysis.intervals import Interval
 from vitreport.analysis.outliers import SPREADS, TIMES, Census
-from vitreport.analysis.phrases import figure, images_of, p_value, percent, range_of, times
+from vitreport.analysis.phrases import figure, have, images_of, p_value, percent, range_of, times
+from vitreport.analysis.prediction_findings import EQUAL
 from vitreport.figures.curves import Line, Panel, span_of
 from vitreport.figures.scale import Scale
 from vitreport.report.audit_names import AuditNames, p_of
@@ -77,7 +78,8 @@ def tokens_chapter(names: AuditNames) -> Chapter | None:
         path=TOKENS_PATH,
         kicker="Analysis",
         title=TOKENS,
-        lead=f"After the last block {found.images[last]:,} of {images_of(n)} have patch tokens that are far "
+        lead=f"After the last block {found.images[last]:,} of {images_of(n)} {have(found.images[last])} "
+        "patch tokens that are far "
         f"longer than the others: {percent(found.patches[last].value)} of all patches "
         f"({range_of(found.patches[last])}).",
         sections=tuple(sections),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitreport.analysis.findings import EXAMPLES
+from vitreport.analysis.finding import EXAMPLES
 from vitreport.analysis.intervals import Interval
 from vitreport.analysis.phrases import images_of, percent, range_of
 from vitreport.analysis.review import CONFIDENT, DISAGREEMENT, NARROW, SPREADS, UNDECIDED, WRONG

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from vitreport.analysis.findings import EXAMPLES
+from vitreport.analysis.finding import EXAMPLES
 from vitreport.analysis.intervals import share
 from vitreport.analysis.outcomes import NO_CLASS
 from vitreport.analysis.phrases import images_of, percent, with_range

@@ -104,7 +104,7 @@ def regions_section(place: Placement, section_id: str, title: str, words: tuple[
         id=section_id,
         title=title,
         words=words,
-        tiles=(mean_tile("mean map", f"{place.n:,} maps", place.mean_map, most),),
+        tiles=(mean_tile("mean map", count(place.n, "map"), place.mean_map, most),),
         tiles_note=TILES_NOTE.format(most=figure(most)),
         tables=(
             table("Evidence by region", ("Region", "#Evidence", "#95 % interval", "#Patches", "#p"), rows),

@@ -23,6 +23,7 @@ from vitreport.report.audit_classes import class_chapters
 from vitreport.report.audit_names import AuditNames
 from vitreport.report.audit_record import record_chapter
 from vitreport.report.chapter import AuditPage, Chapter, FindingView
+from vitreport.report.optimized_reading import optimized_chapter
 from vitreport.report.pages import Fact, ImageRow
 from vitreport.report.wording import count, number
 from vitreport.store import Run
@@ -59,6 +60,7 @@ def audit_page(run: Run, trust: Trust | None, rows: Sequence[ImageRow]) -> Audit
         audit_blocks.emergence_chapter(names),
         audit_blocks.heads_chapter(names),
         audit_cases.review_chapter(names),
+        optimized_chapter(names),
     ]
     there = tuple(chapter for chapter in chapters if chapter)
     return AuditPage(
@@ -89,6 +91,7 @@ def _finding(names: AuditNames, one: Finding, place: int, chapters: Sequence[Cha
         technique=one.technique or "",
         chapter=path,
         chapter_title=chapter.title,
+        found=one,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vitreport.analysis.finding import Finding
 from vitreport.explanation import FloatArray
 from vitreport.figures.curves import Panel
 from vitreport.figures.scale import Scale
@@ -80,6 +81,18 @@ class LineFigure:
 
 
 @dataclass(frozen=True, eq=False)
+class ShownPicture:
+    """A picture that is shown as it is, with its caption; sizes in pixels."""
+
+    title: str
+    note: str
+    jpeg: bytes
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True, eq=False)
 class Section:
     """A part of a chapter.
 
@@ -90,6 +103,7 @@ class Section:
         tiles: small arrays, side by side.
         tiles_note: how to read them.
         images: the images that it rests on.
+        pictures: shown as they are, all of one size.
     """
 
     id: str
@@ -100,6 +114,7 @@ class Section:
     tiles_note: str = ""
     tables: tuple[Table, ...] = ()
     images: tuple[ImageRow, ...] = ()
+    pictures: tuple[ShownPicture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,7 @@ class FindingView:
         technique: key of the one whose maps show it; empty where it rests on none.
         chapter: path of the page with the evidence.
         chapter_title: of that page.
+        found: the finding itself.
     """
 
     id: str
@@ -157,6 +173,7 @@ class FindingView:
     technique: str
     chapter: str
     chapter_title: str
+    found: Finding
 
 
 @dataclass(frozen=True, eq=False)

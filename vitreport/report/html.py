@@ -11,7 +11,7 @@ from itertools import groupby
 from jinja2 import Environment
 
 from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
-from vitreport.report.chapter import AuditPage, Chapter, Section
+from vitreport.report.chapter import AuditPage, Chapter, Section, ShownPicture
 from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
 from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
@@ -105,12 +105,16 @@ class CurvePicture:
 
 @dataclass(frozen=True)
 class Part:
-    """A section of a chapter with its pictures; `key` is the style and the name of every curve."""
+    """A section of a chapter with its pictures and, of those that are assets, their addresses.
+
+    `key` is the style and the name of every curve.
+    """
 
     section: Section
     curves: list[CurvePicture]
     key: list[tuple[int, str]]
     tiles: list[GridPicture]
+    pictures: list[tuple[ShownPicture, str]]
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,7 @@ class SitePages:
             root="../",
             page=page,
             description=f"{page.title}. {page.lead}",
-            parts=[_part(section, keep) for section in page.sections],
+            parts=[part_of(section, keep) for section in page.sections],
             small=small,
         )
 
@@ -272,7 +276,8 @@ class SitePages:
         )
 
 
-def _part(section: Section, keep: Keep) -> Part:
+def part_of(section: Section, keep: Keep) -> Part:
+    """A section with its pictures; `keep` puts its curves among the assets."""
     figure = section.figure
     curves = [
         CurvePicture(panel.title, keep("svg", curves_svg(panel)), WIDTH, HEIGHT, panel.alt)
@@ -283,7 +288,13 @@ def _part(section: Section, keep: Keep) -> Part:
         if figure
         else []
     )
-    return Part(section, curves, key, [grid_picture(tile) for tile in section.tiles])
+    return Part(
+        section,
+        curves,
+        key,
+        [grid_picture(tile) for tile in section.tiles],
+        [(one, keep("jpg", one.jpeg)) for one in section.pictures],
+    )
 
 
 def curve_pictures(view: CurvesView | None, keep: Keep) -> list[CurvePicture]:

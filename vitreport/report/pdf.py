@@ -16,7 +16,7 @@ from vitreport.analysis.trust import Trust
 from vitreport.errors import RenderError, SettingsError
 from vitreport.figures.curves import curves_jpeg
 from vitreport.figures.scale import Scale
-from vitreport.figures.sheet import Tile, contact_sheet, grid_sheet
+from vitreport.figures.sheet import Tile, contact_sheet, grid_sheet, picture_sheet
 from vitreport.report import pdf_attachment
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.pages import IndexPage
@@ -65,7 +65,7 @@ def write_pdf(
     """
     if image_cap < 0:
         raise SettingsError(f"the cap on image sheets is {image_cap}; it must be at least 0")
-    engine = _engine()
+    engine = pdf_engine()
     members = _chosen(neighbours(index.rows), image_cap) if index.explained else []
     steps = _Steps(progress, len(members))
     sheets: list[ImageSheet] = []
@@ -82,11 +82,15 @@ def write_pdf(
     if view.audit is not None:
         pictures |= _analysis_pictures(view.audit)
     attached = engine.AttachedFile(
-        pdf_attachment.NAME, pdf_attachment.DESCRIPTION, pdf_attachment.results(run, trust)
+        pdf_attachment.NAME,
+        pdf_attachment.DESCRIPTION,
+        pdf_attachment.results(
+            run, trust, [one.found for one in index.audit.findings] if index.audit else ()
+        ),
     )
     content: bytes = engine.render(
         html=document_html(view),
-        stylesheet=_stylesheet(),
+        stylesheet=stylesheet(),
         pictures=pictures,
         attached=attached,
         on_page=steps.set_page,
@@ -102,6 +106,9 @@ def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
         section = part.section
         if address == part.curves and section.figure is not None:
             found[address] = curves_jpeg(section.figure.panels, section.figure.names)
+        elif address == part.shown:
+            some = [(one.title, one.note, one.jpeg) for one in section.pictures[:MOST_TILES]]
+            found[address] = picture_sheet(some, max(TILES_ACROSS, min(len(some), 6)))
         else:
             tiles = [
                 Tile(one.title, one.note, one.values, False, one.scale) for one in section.tiles[:MOST_TILES]
@@ -112,13 +119,18 @@ def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
 
 def document_html(view: PdfView) -> str:
     """The document as HTML; whatever its fonts cannot show is written as codes."""
+    return drawn("pdf/report.html", report=view)
+
+
+def drawn(template: str, **values: object) -> str:
+    """A template filled; whatever the document's fonts cannot show is written as codes."""
     drawing = environment().overlay(finalize=_finalize)
     drawing.filters["shortened"] = shortened
     drawing.filters["anchor"] = _anchor
-    return drawing.get_template("pdf/report.html").render(report=view)
+    return drawing.get_template(template).render(**values)
 
 
-def _stylesheet() -> str:
+def stylesheet() -> str:
     """The tokens without their dark scheme, which paper does not have, and the rules of the document."""
     return template_text("css/tokens.css").partition("@media")[0] + template_text("pdf/report.css")
 
@@ -147,7 +159,7 @@ def _chosen(members: Sequence[Neighbours], cap: int) -> list[Neighbours]:
     return [member for member in members if member.row.id in ids]
 
 
-def _engine() -> ModuleType:
+def pdf_engine() -> ModuleType:
     """The part that needs WeasyPrint, imported only where a PDF is wanted.
 
     Raises:

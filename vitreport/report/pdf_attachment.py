@@ -21,6 +21,10 @@ The file is JSON in ASCII with these fields:
                     could not be made; ``target`` is null where the technique does not depend on the
                     class, and for observations, which fail for all classes at once
 
+    findings        what the audit of the whole set flags, the most severe first, a list: ``kind``,
+                    ``severity`` (``severe``, ``warning`` or ``note``), ``subject``, ``sentence``, ``numbers``
+                    (by name), ``images`` (ids of examples), ``technique`` (key, or null)
+
 Where the run was asked for scores there are also:
 
     metrics         a list: ``key``, ``name``, ``title``, ``digest``, ``parameters``, ``higher_is_better``
@@ -44,10 +48,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from vitreport.analysis.finding import Finding
 from vitreport.analysis.trust import Measured, Trust
 from vitreport.report.outputs import Outputs
 from vitreport.store import ModelRecord, Run
@@ -86,8 +92,8 @@ _SCORE_FIELDS = (
 )
 
 
-def results(run: Run, trust: Trust | None = None) -> bytes:
-    """The attachment for `run` and its `vitreport.analysis.trust.trust`; equal runs give equal bytes."""
+def results(run: Run, trust: Trust | None = None, findings: Sequence[Finding] = ()) -> bytes:
+    """The attachment for `run`, its `trust` and its `findings`; equal runs give equal bytes."""
     manifest = run.manifest
     model = manifest.model
     given, failed = _given(run)
@@ -111,6 +117,7 @@ def results(run: Run, trust: Trust | None = None) -> bytes:
             for row in run.images.to_pylist()
         ],
     }
+    body["findings"] = [one.as_json() for one in findings]
     if trust is not None:
         body |= {"metrics": _metrics(trust), "scores": _scores(trust)}
     return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode("ascii")

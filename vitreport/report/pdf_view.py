@@ -94,6 +94,8 @@ class PdfSection:
     curves_alt: str
     tiles: str
     tiles_alt: str
+    shown: str
+    shown_alt: str
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -118,7 +120,7 @@ class PdfAudit:
     @classmethod
     def of(cls, page: AuditPage) -> PdfAudit:
         """From what the site says too."""
-        return cls(page, tuple((one, tuple(_sections(one))) for one in page.chapters))
+        return cls(page, tuple((one, tuple(pdf_sections(one))) for one in page.chapters))
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -131,11 +133,12 @@ class PdfAudit:
     def pictures(self) -> dict[str, PdfSection]:
         """Sections with a picture, by its address."""
         sections = [section for _, members in self.chapters for section in members]
-        named = [(address, one) for one in sections for address in (one.curves, one.tiles)]
+        named = [(address, one) for one in sections for address in (one.curves, one.tiles, one.shown)]
         return {address: one for address, one in named if address}
 
 
-def _sections(chapter: AuditChapter) -> Iterator[PdfSection]:
+def pdf_sections(chapter: AuditChapter) -> Iterator[PdfSection]:
+    """The sections of a chapter with the addresses of their pictures."""
     stem = chapter.path.rpartition("/")[2].removesuffix(".html")
     for section in chapter.sections:
         figure = section.figure
@@ -146,6 +149,8 @@ def _sections(chapter: AuditChapter) -> Iterator[PdfSection]:
             curves_alt=" ".join(panel.alt for panel in figure.panels) if figure else "",
             tiles=f"report:{stem}-{section.id}-tiles.jpeg" if section.tiles else "",
             tiles_alt=" ".join(f"{tile.alt}." for tile in section.tiles[:MOST_TILES]),
+            shown=f"report:{stem}-{section.id}-shown.jpeg" if section.pictures else "",
+            shown_alt=" ".join(f"{one.alt}." for one in section.pictures[:MOST_TILES]),
         )
 
 
