@@ -15,7 +15,7 @@ from PIL import Image
 
 from vitreport.explanation import Attribution, Explanation, FloatArray, ImageRef, Prediction, View
 from vitreport.settings import SHARD_SIZE, digest
-from vitreport.store import DataRecord, Manifest, MetricRecord, ModelRecord, RunFolder, TechniqueRecord
+from vitreport.store import Check, DataRecord, Manifest, MetricRecord, ModelRecord, RunFolder, TechniqueRecord
 from vitreport.store import folder as paths
 from vitreport.store.schema import (
     catalogue_table,
@@ -107,6 +107,8 @@ def metric_record(
     columns: Mapping[str, str] | None = None,
     skipped: str | None = None,
     images: int | None = None,
+    check: Check | None = None,
+    details: Mapping[str, str] | None = None,
     **given: object,
 ) -> MetricRecord:
     defaults = {"relevance_gain": {"occluder": "token_drop", "steps": 4}}.get(name, {})
@@ -128,6 +130,8 @@ def metric_record(
         columns=columns or {},
         images=images,
         skipped=skipped,
+        check=check,
+        details=details or {},
     )
 
 
@@ -135,10 +139,17 @@ CURVES = dict.fromkeys(("hidden", "most_first", "least_first"), "list<float>")
 
 
 def metrics() -> tuple[MetricRecord, ...]:
-    """The headline, two where less is better, one with notes, one that describes, one that did not run."""
+    """The headline, a check, one where less is better, one with notes, one that describes, one skipped."""
     return (
         metric_record("relevance_gain", short="SRG", columns=CURVES),
-        metric_record("randomisation", short="Random weights", higher_is_better=False),
+        metric_record(
+            "randomisation",
+            short="Random weights",
+            higher_is_better=None,
+            check=Check(0.2, "Why <this> limit.", above="chance"),
+            columns={"chance": "float", "emprt": "float"},
+            details={"emprt": "rise of <entropy>"},
+        ),
         metric_record("completeness", short="Completeness", higher_is_better=False),
         metric_record("mask_agreement", short="Masks", columns={"note": "string"}),
         metric_record("concentration", short="Gini", higher_is_better=None),
@@ -215,6 +226,8 @@ def _columns(metric: MetricRecord, value: float | None) -> dict[str, object]:
     found: dict[str, object] = {}
     if "note" in metric.columns:
         found["note"] = "the mask shows <nothing>" if value is None else None
+    if "chance" in metric.columns:
+        found |= {"chance": 0.05, "emprt": None if value is None else 0.25}
     if "hidden" in metric.columns:
         hidden = np.array(HIDDEN)
         bent = hidden * (1 - hidden) * 3 * (value or 0)  # its area is half the value

@@ -14,8 +14,8 @@ from tiny_model import vision_model
 
 import vitreport.scorer
 from vitreport import RunSettings, explain, open_run
-from vitreport.batches import prepared_batches
-from vitreport.errors import SettingsError, StoreError
+from vitreport.batches import Prepared, prepared_batches
+from vitreport.errors import ImageError, SettingsError, StoreError
 from vitreport.faithfulness.metric import METRICS, Case
 from vitreport.faithfulness.randomisation import Randomisation
 from vitreport.faithfulness.relevance_gain import RelevanceGain
@@ -215,15 +215,71 @@ def test_masks_that_are_given_are_held_against_the_maps(
     assert again.metric("mask_agreement").digest != run.metric("mask_agreement").digest
 
 
+def labelled(pictures: Path, table: Path) -> Path:
+    names = sorted(path.name for path in pictures.iterdir())
+    table.write_text("path,label\n" + "".join(f"pictures/{name},{n % 5}\n" for n, name in enumerate(names)))
+    return table
+
+
+def test_a_mask_of_0_and_255_marks_the_label_and_says_nothing_without_one(
+    tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in pictures.iterdir():
+        with Image.open(path) as picture:
+            width, height = picture.size
+        levels = np.zeros((height, width), np.uint8)
+        levels[:, : width // 2] = 255
+        Image.fromarray(levels).save(masks / f"{path.stem}.png")
+    given = {"metrics": ("mask_agreement",), "score_images": "all", "masks": str(masks)}
+    run = explain(settings(pictures, **given), tmp_path / "run")
+    rows = run.scores(run.metric("mask_agreement"), run.technique("raw_attention")).to_pylist()
+    why = "the mask has only 0 and 255, and the image no label that says what 255 marks"
+    assert [row["note"] for row in rows] == [why] * 5
+    said = f"no mask could be used, so nothing is scored by masks; most often {why}"
+    assert run.manifest.data.notices[-1] == said
+    table = labelled(pictures, tmp_path / "labels.csv")
+    run = explain(settings(table, targets=("label",), **given), tmp_path / "labelled")
+    rows = run.scores(run.metric("mask_agreement"), run.technique("raw_attention")).to_pylist()
+    assert all(0.4 < row["area"] < 0.6 for row in rows if row["note"] is None)
+    assert any(row["note"] is None for row in rows)
+    assert not any("mask" in notice for notice in run.manifest.data.notices)
+
+
+def test_images_that_vanish_before_they_are_scored_are_said(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: set[str] = set()
+
+    def vanish(plan: Any, refs: Any) -> Any:
+        for batch in prepared_batches(plan, refs):
+            yield [Prepared(one.ref, reason="gone") if one.ref.id in gone else one for one in batch]
+
+    monkeypatch.setattr(vitreport.scorer, "prepared_batches", vanish)
+    first = explain(settings(pictures, metrics=("none",)), tmp_path / "plain").catalogue
+    gone.add(first[0].id)
+    run = explain(settings(pictures, score_images="all"), tmp_path / "run")
+    assert first[0].id not in values(run, "raw_attention") and len(values(run, "raw_attention")) == 4
+    assert run.manifest.data.notices[-1] == (
+        f"1 of the 5 images drawn for scoring could not be read any more and have no score: {first[0].uri}"
+    )
+    gone.update(ref.id for ref in first)
+    with pytest.raises(ImageError, match=r"none of the 3 images .* \(gone\); put them back") as caught:
+        explain(settings(pictures, score_images="all"), tmp_path / "none")
+    assert "\n" not in str(caught.value)
+
+
 def test_labels_are_what_mosaics_need(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
     run = explain(settings(pictures, metrics=("grid_pointing",)), tmp_path / "run")
     assert run.metric("grid_pointing").skipped == "no image has a label"
-    names = sorted(path.name for path in pictures.iterdir())
-    table = tmp_path / "labels.csv"
-    table.write_text("path,label\n" + "".join(f"pictures/{name},{n % 5}\n" for n, name in enumerate(names)))
-    labelled = explain(settings(table, metrics=("grid_pointing",)), tmp_path / "labelled")
-    assert labelled.metric("grid_pointing").skipped is None
-    assert len(values(labelled, "raw_attention", "grid_pointing")) == 3
+    table = labelled(pictures, tmp_path / "labels.csv")
+    run = explain(settings(table, metrics=("grid_pointing",)), tmp_path / "labelled")
+    assert run.metric("grid_pointing").skipped is None
+    rows = run.scores(run.metric("grid_pointing"), run.technique("raw_attention")).to_pylist()
+    assert len(rows) == 3
+    assert all((row["value"] is None) == (row["note"] is not None) for row in rows)
+    assert any("at half size" in (row["note"] or "") for row in rows)
 
 
 def test_a_sample_stays_as_large_as_it_was_asked_for(

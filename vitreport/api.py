@@ -58,6 +58,7 @@ def explain(
     """
     from vitreport.explainer import Explainer
     from vitreport.plan import make_plan
+    from vitreport.score_notices import score_notices
     from vitreport.scorer import Scorer
 
     began = time.perf_counter()
@@ -96,8 +97,11 @@ def explain(
         if progress:
             progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
     explained = time.perf_counter()
-    estimates = _score(Scorer(folder, plan), engine or LocalEngine(), progress, expect)
+    scorer = Scorer(folder, plan)
+    estimates = _score(scorer, engine or LocalEngine(), progress, expect)
     scored = time.perf_counter()
+    data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *score_notices(scorer)))
+    manifest = dataclasses.replace(manifest, data=data)
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
     seconds = {
         "prepare": ready - began,

@@ -236,7 +236,7 @@ def _metric_record(
     if metric.needs_masks:
         identity.append(masks.sha256)
     return MetricRecord(
-        **metric.describe(),
+        **{**metric.describe(), "check": metric.check},
         digest=digest(identity, 8),
         images=min((most for most in (sample, metric.most_images) if most is not None), default=None),
         skipped=skipped,

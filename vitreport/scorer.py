@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from typing import Any
@@ -17,7 +17,8 @@ from torch import Tensor
 from vitreport.batches import prepared_batches
 from vitreport.engines import SCORE, Receipt
 from vitreport.errors import ImageError, SettingsError
-from vitreport.faithfulness.metric import IGNORED, Case, Gallery, Metric
+from vitreport.explanation import ImageRef
+from vitreport.faithfulness.metric import BACKGROUND, IGNORED, Case, Gallery, Metric
 from vitreport.images.decode import decode_mask
 from vitreport.model.trace import Trace
 from vitreport.plan import Plan
@@ -57,17 +58,15 @@ class Ready:
 
     Attributes:
         drawn: the images.
-        gallery: their pixels and labels.
+        gallery: their pixels, labels and maps.
         masks: ``(images, height, width)``; None where no masks are given.
         mask_notes: why an image has no mask, or None.
-        maps: by technique key, ``(images, rows, cols)``; NaN where there is none.
     """
 
     drawn: Sequence[Drawn]
     gallery: Gallery
     masks: Tensor | None
     mask_notes: Sequence[str | None]
-    maps: Mapping[str, Tensor]
 
 
 Pending = Sequence[tuple[MetricRecord, Metric, Sequence[TechniqueRecord]]]
@@ -111,7 +110,7 @@ class Scorer:
         for record, metric in self.plan.metrics:
             missing = [
                 technique
-                for technique in self._scorable
+                for technique in self.scorable
                 if record.skipped is None and not self.folder.has(score_part(record, technique, part))
             ]
             if missing:
@@ -207,7 +206,7 @@ class Scorer:
             mask_notes=tuple(ready.mask_notes[place] for place in chosen),
             gallery=ready.gallery,
         )
-        maps = {record.key: ready.maps[record.key][chosen].to(device) for record in records}
+        maps = {record.key: ready.gallery.maps[record.key][chosen].to(device) for record in records}
         try:
             return metric.score(case, maps)
         except torch.OutOfMemoryError as error:
@@ -248,7 +247,8 @@ class Scorer:
         return hashlib.sha256(f"{self.plan.settings.seed} {image_id} scored".encode()).hexdigest()
 
     @property
-    def _scorable(self) -> list[TechniqueRecord]:
+    def scorable(self) -> list[TechniqueRecord]:
+        """What is scored: the techniques whose maps of all images are stored, and the controls."""
         maps = [
             record
             for record, _ in self.plan.techniques
@@ -267,12 +267,14 @@ class Scorer:
         refs = [
             ref for shard in self.plan.shards.values() for ref in shard if ref.id in by_id
         ]  # in id order, as the shards are
-        images = [
-            image
-            for batch in prepared_batches(self.plan, refs)
-            for image in batch
-            if image.pixels is not None
-        ]
+        images = [image for batch in prepared_batches(self.plan, refs) for image in batch]
+        gone = [image for image in images if image.pixels is None]
+        images = [image for image in images if image.pixels is not None]
+        if not images:
+            raise ImageError(
+                f"none of the {len(gone)} images to be scored together can be read any more, the first is "
+                f"{gone[0].ref.uri} ({gone[0].reason}); put them back, and the same command goes on"
+            )
         drawn = [by_id[image.ref.id] for image in images]
         gallery = Gallery(
             pixels=torch.stack([image.pixels for image in images if image.pixels is not None]),
@@ -282,16 +284,19 @@ class Scorer:
         masks: Tensor | None = None
         notes: list[str | None] = [None] * len(images)
         if self.plan.masks:
-            found = [self._mask(image.ref.id, image.view.original) for image in images if image.view]
+            found = [self._mask(image.ref, image.view.original) for image in images if image.view]
             masks, notes = torch.stack([mask for mask, _ in found]), [note for _, note in found]
         controls = {record.key for record, _ in self.plan.controls}
         maps = self._stored(drawn, keys - controls) | self._controls(gallery)
-        return Ready(drawn, gallery, masks, notes, maps)
+        return Ready(drawn, replace(gallery, maps=maps), masks, notes)
 
-    def _mask(self, image_id: str, size: tuple[int, int]) -> tuple[Tensor, str | None]:
-        """The mask of an image of (width, height) as the model sees it; or one that says nothing, and why."""
+    def _mask(self, ref: ImageRef, size: tuple[int, int]) -> tuple[Tensor, str | None]:
+        """The mask of an image of (width, height) as the model sees it; or one that says nothing, and why.
+
+        A mask of nothing but 0 and 255 marks one object: that of the image's label.
+        """
         nothing = torch.full(self.plan.model.input_size, IGNORED)
-        path = self.plan.masks.get(image_id)
+        path = self.plan.masks.get(ref.id)
         if path is None:
             return nothing, "there is no mask"
         try:
@@ -301,6 +306,10 @@ class Scorer:
         height, width = levels.shape
         if (width, height) != size:
             return nothing, f"the mask has {width} x {height} pixels, the picture {size[0]} x {size[1]}"
+        if set(np.unique(levels).tolist()) == {BACKGROUND, IGNORED}:
+            if ref.label is None:
+                return nothing, "the mask has only 0 and 255, and the image no label that says what 255 marks"
+            levels = np.where(levels == IGNORED, np.int32(ref.label), levels)
         return self.plan.model.preparation.mask(levels), None
 
     def _stored(self, drawn: Sequence[Drawn], keys: set[str]) -> dict[str, Tensor]:
@@ -308,7 +317,7 @@ class Scorer:
         grid = self.plan.model.layout.grid
         places = {image.id: place for place, image in enumerate(drawn)}
         found: dict[str, Tensor] = {}
-        for record in self._scorable:
+        for record in self.scorable:
             if record.key not in keys:
                 continue
             maps = torch.full((len(drawn), *grid), torch.nan)

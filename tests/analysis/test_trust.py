@@ -85,13 +85,23 @@ def test_controls_have_no_group_and_good_techniques_lead(found: Trust) -> None:
     assert all(row.group is None for row in one.rows if row.control)
 
 
-def test_where_less_is_better_the_least_leads(found: Trust) -> None:
+def test_a_check_has_verdicts_and_nothing_that_ranks(found: Trust) -> None:
     (one,) = (one for one in found.measured if one.record.name == "randomisation")
-    assert one.rows[0].key == "signed_example"
+    assert one.board is None and one.correct is None
+    verdicts = {row.key: row.verdict for row in one.rows}
+    assert verdicts["gradient_rollout"] == verdicts["raw_attention"] == "fails"
+    assert verdicts["attention_rollout"] == verdicts["signed_example"] == "passes"
+    assert verdicts["attention_rollout:fusion=min"] is None
+    assert all(row.group is None and row.better_than_random is None for row in one.rows)
+    row = one.row("gradient_rollout")
+    assert row is not None and row.beyond is not None and row.mean is not None
+    assert row.beyond.mean == pytest.approx(row.mean - 0.05)
+    assert one.details["emprt"]["gradient_rollout"] == 0.25
+    assert np.isnan(one.details["emprt"]["attention_rollout:fusion=min"])
 
 
 def test_a_metric_that_only_describes_ranks_nothing_but_has_intervals(found: Trust) -> None:
-    (one,) = (one for one in found.measured if one.record.higher_is_better is None)
+    (one,) = (one for one in found.measured if one.record.name == "concentration")
     assert one.board is None and one.correct is None
     assert all(row.group is None and row.better_than_random is None for row in one.rows)
     means = [row.mean for row in one.rows if row.mean is not None]
@@ -151,7 +161,10 @@ def test_undefined_maps_have_no_curves(found: Trust) -> None:
 
 def test_the_commonest_note_says_why_a_technique_is_undefined(found: Trust) -> None:
     (one,) = (one for one in found.measured if one.record.name == "mask_agreement")
-    assert dict(one.notes) == {"attention_rollout:fusion=min": "the mask shows <nothing>"}
+    silent = "attention_rollout:fusion=min"
+    assert set(one.notes.items()) == {((silent, name), "the mask shows <nothing>") for name in one.scored}
+    assert found.why_most_missing(one, silent) == "the mask shows <nothing>"
+    assert found.why_most_missing(one, "raw_attention") == ""
 
 
 def test_a_technique_that_explains_fewer_images_is_undefined(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.score_cost [--device cuda --model vit_base_patch16_224 --batch 128]
 
 Runs, in turn, a plain fused forward of a batch and a metric on one technique's maps of it, and prints the
-median of the pairwise ratios. For the symmetric relevance gain by token drop also how many times longer a
-loop takes that runs one picture with some of its patches at a time, on the first pictures of the batch.
+median of the pairwise ratios. For the symmetric relevance gain it also counts the tokens that go through the
+model, in those of a plain forward, against their bound; and by token drop how many times longer a loop takes
+that runs one picture with some of its patches at a time, on the first pictures of the batch.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.benchmarks.explain_cost import Clock
 from tests.benchmarks.models import seeded_model
-from vitreport.faithfulness.metric import Case, select
+from vitreport.faithfulness.metric import Case, Metric, select
 from vitreport.faithfulness.ranking import most_relevant_first
 from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.masking import token_drop
@@ -38,6 +39,33 @@ def one_at_a_time(case: Case, maps: Tensor, steps: int, images: int) -> Tensor:
                     logits = run(case.pixels[image : image + 1], shown[None])
                     found.append(case.model.head.scores(logits)[0, case.targets[image]])
     return torch.stack(found).view(images, 2, steps + 1)
+
+
+def count_forwards(case: Case, metric: Metric, maps: Tensor) -> float:
+    """What a metric sends through the first block, in plain forward passes of an image."""
+    tokens = 0
+
+    def add(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal tokens
+        tokens += given[0].shape[0] * given[0].shape[1]
+
+    with torch.no_grad(), case.model.module.blocks[0].register_forward_pre_hook(add):
+        case.model.module(case.pixels)
+        whole, tokens = tokens, 0
+        metric.score(case, {"map": maps})
+    return tokens / whole
+
+
+def most_forwards(case: Case, metric: RelevanceGain) -> float:
+    """The bound: two ends that all orders share, and both orders at every step between them.
+
+    By token drop a step between has the prefix, half of the patches on average, and half a one for rounding.
+    """
+    layout = case.model.layout
+    prefix, total = layout.num_prefix_tokens, layout.num_patches
+    dropped = metric.occluder == "token_drop"
+    share = (prefix + (total + 1) / 2) / (prefix + total) if dropped else 1.0
+    return 2 + 2 * (metric.steps - 1) * share
 
 
 def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> float:
@@ -84,6 +112,10 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     say(f"{given.model}, batch {given.batch}, {where}, {given.threads} threads, torch {torch.__version__}")
     milliseconds = 1000 * statistics.median(plain) / given.batch
     say(f"plain fused forward: {milliseconds:.2f} ms an image")
+    if isinstance(metric, RelevanceGain):
+        counted = count_forwards(case, metric, maps)
+        most = most_forwards(case, metric)
+        say(f"forwards counted: {counted:.2f} an image and technique, at most {most:.2f}")
     total = statistics.median(ratios)
     say(
         f"{metric.key}: {total:.1f}x a plain forward, {total * milliseconds:.0f} ms an image and technique "

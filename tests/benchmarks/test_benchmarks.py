@@ -15,7 +15,7 @@ from tests.benchmarks import (
     separation,
 )
 from tests.benchmarks.models import seeded_model
-from vitreport.faithfulness.metric import Case
+from vitreport.faithfulness.metric import Case, select
 from vitreport.faithfulness.relevance_gain import RelevanceGain
 
 
@@ -53,9 +53,21 @@ def test_the_scoring_cost_benchmark_prints_both_ratios():
     lines: list[str] = []
     tiny = ["--batch", "2", "--rounds", "1", "--alone", "1", "--threads", "1"]
     ratio = score_cost.main([*tiny, "--metric", "relevance_gain:steps=2"], lines.append)
-    assert 1 < ratio < 100
+    assert ratio > 0
+    counted, most = (float(word) for word in lines[-3].split() if word[0].isdigit())
+    assert lines[-3].startswith("forwards counted: ") and 1 < counted <= most
     assert lines[-2].startswith("relevance_gain:steps=2: ")
     assert lines[-1].startswith("one picture at a time: ")
+
+
+@pytest.mark.parametrize(("setting", "least"), [("", 9.9), (",occluder=blur", 19.9)])
+def test_scoring_takes_no_more_forwards_than_its_bound(setting: str, least: float):
+    model = seeded_model("deit_tiny_patch16_224", "cpu", depth=1)
+    (metric,) = select([f"relevance_gain:steps=10{setting}"])
+    assert isinstance(metric, RelevanceGain)
+    case = Case(model, torch.zeros(2, 3, 224, 224), torch.tensor([3, 5]), ("a", "b"), seed=0)
+    counted = score_cost.count_forwards(case, metric, torch.rand(2, 14, 14))
+    assert least < counted <= score_cost.most_forwards(case, metric) < 1.2 * metric.passes(model, [None])
 
 
 def test_scoring_one_picture_at_a_time_gives_the_curves_of_the_metric():

@@ -159,8 +159,8 @@ def test_a_mosaic_shows_its_image_in_one_cell_and_three_other_labels(
     tiny: VisionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = mosaic_case(tiny, monkeypatch)
-    found = GridPointing()._mosaics(case, case.gallery)  # type: ignore[arg-type]
-    assert [place for place, *_ in found] == list(range(8))
+    found, notes = GridPointing()._mosaics(case, case.gallery)  # type: ignore[arg-type]
+    assert [place for place, *_ in found] == list(range(8)) and notes == [None] * 8
     assert len({cell for _, cell, *_ in found}) > 1
     for place, cell, mosaic, label in found:
         cells = [mosaic[:, r : r + 16, c : c + 16] for r in (0, 16) for c in (0, 16)]
@@ -174,8 +174,9 @@ def test_only_images_that_the_model_knows_at_half_size_play(
     tiny: VisionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = mosaic_case(tiny, monkeypatch, unknown=2)
-    found = GridPointing()._mosaics(case, case.gallery)  # type: ignore[arg-type]
+    found, notes = GridPointing()._mosaics(case, case.gallery)  # type: ignore[arg-type]
     assert [place for place, *_ in found] == [0, 1, 3, 4, 5, 6, 7]
+    assert notes[2] == "the model gives its label a probability below 0.5 at half size"
 
 
 def test_the_share_in_its_own_cell_is_what_counts(tiny: VisionModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,3 +177,13 @@ def test_black_pixels_blackens_by_rank_and_counts_what_is_kept() -> None:
         assert row["negative"] == pytest.approx(np.mean(kept[1]))
         assert row["value"] == pytest.approx(row["negative"] - row["positive"])
         assert rows["constant"][image]["value"] is None
+
+
+def test_a_model_whose_tokens_cannot_be_dropped_is_pointed_to_another_occluder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = vision_model("class_token")
+    monkeypatch.setattr("vitreport.faithfulness.relevance_gain.why_no_token_drop", lambda _: "it cannot")
+    why = "it cannot; --metric relevance_gain:occluder=blur blurs patches instead"
+    assert RelevanceGain().supports(model) == why
+    assert RelevanceGain(occluder="blur").supports(model) is None

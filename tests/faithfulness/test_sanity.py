@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,15 +13,23 @@ from torch import Tensor
 
 from vitreport.draws import generator
 from vitreport.faithfulness.class_sensitivity import ClassSensitivity
-from vitreport.faithfulness.metric import Case
+from vitreport.faithfulness.metric import Case, Gallery
 from vitreport.faithfulness.noise_stability import NoiseStability
-from vitreport.faithfulness.randomisation import Randomisation, entropy, random_weights
+from vitreport.faithfulness.randomisation import (
+    Randomisation,
+    entropy,
+    likeness_by_chance,
+    random_weights,
+)
 from vitreport.model.load import VisionModel, load_model
+from vitreport.ranks import spearman
 from vitreport.techniques.maps import maps_of
 from vitreport.techniques.technique import Technique, select
 
 KEYS = ("raw_attention", "attention_rollout", "gradient_rollout", "saliency", "libra_full_grad")
 CONTROLS = ("centre", "edges", "random")
+BLUR = np.exp(-8 * (np.fft.fftfreq(8)[:, None] ** 2 + np.fft.fftfreq(8)[None] ** 2))
+"""Smooths maps of 8 x 8 patches, around their edges too."""
 
 
 def case_of(model: VisionModel, batch: int, keys: tuple[str, ...] = KEYS + CONTROLS) -> Case:
@@ -82,6 +92,60 @@ def test_randomisation_is_the_mean_rank_correlation_and_the_rise_of_entropy(tiny
             assert rows[key][image]["emprt"] == pytest.approx(np.mean(rises), abs=1e-6)
     assert [row["value"] for key in CONTROLS for row in rows[key]] == [1] * 9
     assert [row["emprt"] for key in CONTROLS for row in rows[key]] == [0] * 9
+
+
+def test_likeness_by_chance_is_the_mean_over_all_shifts() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 4, 5)), rng.normal(size=(2, 4, 5))
+    for image, found in enumerate(likeness_by_chance(one, other)):
+        sizes = [
+            abs(spearmanr(one[image].ravel(), np.roll(other[image], shift, (0, 1)).ravel()).statistic)
+            for shift in np.ndindex(4, 5)
+        ]
+        assert found == pytest.approx(np.mean(sizes), abs=1e-12)
+    assert np.isnan(likeness_by_chance(np.ones((1, 4, 5)), other[:1])).all()
+
+
+def test_what_knows_nothing_of_the_model_fails_against_chance_though_all_its_maps_are_one(
+    tiny: VisionModel,
+) -> None:
+    case = case_of(tiny, 3)
+    rows = Randomisation(seeds=1).score(case, maps(case))
+    limit = Randomisation.check.limit if Randomisation.check else 0
+    for key in CONTROLS:
+        assert all(row["value"] - row["chance"] > limit for row in rows[key])
+    assert [row["others"] for row in rows["centre"]] == [1] * 3
+
+
+def test_noise_as_a_technique_passes_against_chance() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(2, 200, 8, 8))
+    smooth = [np.array([np.abs(np.fft.ifft2(np.fft.fft2(m) * BLUR)) for m in some]) for some in (one, other)]
+    sizes = np.abs(spearman(*(some.reshape(200, -1) for some in smooth)))
+    chance = likeness_by_chance(*smooth)
+    assert abs(np.mean(sizes) - np.mean(chance)) < 0.03 < np.mean(chance)
+
+
+def test_others_are_the_maps_of_the_images_scored_together(tiny: VisionModel) -> None:
+    case = case_of(tiny, 4, ("saliency",))
+    given = maps(case)
+    flat = given["saliency"].flatten(1).numpy()
+    gallery = Gallery(case.pixels, torch.full((4,), -1), case.image_ids, given)
+    part = replace(
+        case,
+        pixels=case.pixels[1:3],
+        targets=case.targets[1:3],
+        image_ids=case.image_ids[1:3],
+        gallery=gallery,
+    )
+    rows = Randomisation(seeds=1).score(part, {"saliency": given["saliency"][1:3]})["saliency"]
+    for place, row in zip((1, 2), rows, strict=True):
+        rest = [abs(spearmanr(flat[place], flat[other]).statistic) for other in range(4) if other != place]
+        assert row["others"] == pytest.approx(np.mean(rest), abs=1e-6)
+    (alone,) = Randomisation(seeds=1).score(
+        case_of(tiny, 1, ("saliency",)), {"saliency": given["saliency"][:1]}
+    )["saliency"]
+    assert alone["others"] is None and alone["chance"] is not None
 
 
 def test_random_weights_destroy_what_a_trained_model_says_of_classes() -> None:

@@ -55,7 +55,10 @@ def test_a_run_without_metrics_reads_as_ever(document: Document) -> None:
 
 def test_the_title_page_gives_the_verdict_and_no_longer_denies_it(scored: Document) -> None:
     first = " ".join(scored.pages[0].split())
-    assert "On this model, scored on 39 images, Gradient rollout is the most faithful" in first
+    assert (
+        "On this model, scored on 39 images (occluder: token drop), Gradient rollout is the most faithful"
+        in first
+    )
     assert "was measured by Relevance gain (SRG) on 39 images" in first
     assert "vitreport" in first and "1 of" in first
     assert "measured no faithfulness" not in scored.words
@@ -85,18 +88,21 @@ def test_the_chapter_has_the_board_the_curves_and_the_limits(scored: Document) -
     for expected in (
         "Where the model is right (",
         "Relevance gain (SRG): all scored images",
+        "Ahead of all controls",
+        "Sanity checks",
+        "lies below chance + 0.2",
         "Relevance gain (SRG): where the model is wrong",
         "Random, mean of 3 draws control",
         "Deletion and insertion",
         "first by its mean",
         "Scorecard",
         "undefined (1)",
-        "(1) Completeness has no value for this technique",
+        "(1) its map is defined, but not what Completeness compares it with",
         "Least alike:",
         "It does not say: what a person would point at.",
         "Mosaic): no image has a <label>.",
         "A map is no causal proof, and a good score does not make it one",
-        "Attention rollout, fusion min: its maps are constant",
+        "Attention rollout, fusion min: its map is constant",
     ):
         assert expected in scored.words, expected
 
@@ -147,8 +153,12 @@ def test_the_attachment_has_every_mean_with_its_interval(run: Run, found: Trust)
                 line = by_key[one.record.key, part, row.key]
                 assert (line["mean"], line["low"], line["high"]) == (row.mean, row.low, row.high)
                 assert (line["n"], line["group"], line["control"]) == (row.n, row.group, row.control)
+                assert (line["ahead_of_controls"], line["verdict"]) == (row.ahead_of_controls, row.verdict)
     assert by_key["relevance_gain", "all", "attention_rollout:fusion=min"]["mean"] is None
     assert by_key["relevance_gain", "correct", "raw_attention"]["n"] == found.correct
+    assert by_key["randomisation", "all", "raw_attention"]["details"] == {"emprt": 0.25}
+    (check,) = (entry["check"] for entry in body["metrics"] if entry["key"] == "randomisation")
+    assert check == {"limit": 0.2, "above": "chance", "reason": "Why <this> limit."}
 
 
 def test_hostile_titles_do_no_harm(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from vitreport.analysis.trust import trust
 from vitreport.report.reading import index_page
 from vitreport.report.trust_agreement import agreement_sentences
 from vitreport.report.trust_page import FURTHER, TrustPage
+from vitreport.report.trust_reading import trust_page
 from vitreport.store import Run, open_run
 from vitreport.store.folder import MANIFEST
 
@@ -50,15 +51,18 @@ def test_a_run_without_metrics_says_nothing_of_trust(tmp_path: Path) -> None:
 def test_the_headline_is_the_fourth_sentence_of_the_summary(run: Run, page: TrustPage) -> None:
     summary = index_page(run, {}, trust(run, FEW)).summary
     assert summary[3] == page.sentences[0]
-    assert summary[3].startswith("On this model, scored on 38 images, Gradient rollout is the most faithful")
+    assert summary[3].startswith(
+        "On this model, scored on 38 images (occluder: token drop), Gradient rollout is the most faithful: "
+    )
 
 
 def test_a_control_that_keeps_up_stays_within_one_sentence_of_the_summary(tmp_path: Path) -> None:
     gains = {"gradient_rollout": 0.1, "centre": 0.1, "raw_attention": 0.1, "attention_rollout": 0.1}
     run = open_run(write_scores(write_run(tmp_path / "run", 20), quality=gains))
     sentence = index_page(run, {}, trust(run, FEW)).summary[3]
-    assert "a control that knows nothing of the model" in sentence
-    assert ". But" not in sentence and "; but" in sentence
+    assert "no technique is shown to be ahead of every control that knows nothing of the model" in sentence
+    assert "(the best of them: Centre)" in sentence and "most faithful" not in sentence
+    assert ". " not in sentence
 
 
 def test_right_and_wrong_predictions_have_their_sentences(page: TrustPage) -> None:
@@ -149,7 +153,7 @@ def test_controls_stand_apart_and_undefined_techniques_come_last(page: TrustPage
     assert [row.page for row in board.controls if row.key == "edges"] == [""]
     (undefined,) = board.unranked
     assert (undefined.key, undefined.mean) == ("attention_rollout:fusion=min", "")
-    assert undefined.reason == "its maps are constant or hold values that are not numbers"
+    assert undefined.reason == "its map is constant or holds values that are not numbers"
 
 
 def test_the_scorecard_says_why_something_is_undefined(page: TrustPage) -> None:
@@ -160,7 +164,9 @@ def test_the_scorecard_says_why_something_is_undefined(page: TrustPage) -> None:
     assert rows["Gradient rollout"][0].leads and not rows["Raw attention"][0].leads
     cell = rows["Raw attention"][2]
     assert cell.text == "undefined"
-    assert card.footnotes[cell.footnote - 1] == "Completeness has no value for this technique"
+    assert (
+        card.footnotes[cell.footnote - 1] == "its map is defined, but not what Completeness compares it with"
+    )
     assert rows["Signed example"][2].footnote == 0
     silent = rows["Attention rollout (fusion min)"]
     assert card.footnotes[silent[3].footnote - 1] == "the mask shows <nothing>"
@@ -270,3 +276,88 @@ def test_a_technique_asked_for_fewer_images_says_so(tmp_path: Path) -> None:
     assert page.headline is not None and page.headline.board is not None
     (row,) = (row for row in page.headline.board.unranked if row.key == "raw_attention")
     assert row.reason.startswith("not scored: asked for the first 2 images")
+
+
+def test_a_check_says_what_passes_and_why_and_ranks_nothing(page: TrustPage) -> None:
+    (metric,) = page.checking
+    assert metric.boards == () and metric.apart == "" and metric.direction.startswith("A check")
+    check = metric.check
+    assert check is not None and check.chance
+    assert check.sentence.startswith("7 of 9 technique settings pass; 2 fail: ")
+    assert "lies below chance + 0.2" in check.rule and "Why <this> limit." in check.rule
+    assert [row.verdict for row in check.rows] == ["fails"] * 2 + ["passes"] * 7 + [""]
+    assert {row.key for row in check.controls} == {"random", "centre", "edges"}
+    row = next(row for row in check.rows if row.key == "gradient_rollout")
+    mean, ends = row.beyond.split(" (")
+    assert float(mean) == pytest.approx(float(row.mean) - 0.05, abs=0.002)
+    assert float(ends.split(" to ")[0]) < float(mean) < float(ends.split(" to ")[1].rstrip(")"))
+    place = [head.term for head in page.scorecard.heads].index("Random weights")
+    assert page.scorecard.heads[place].value == "a check: below chance + 0.2"
+    cells = {line.subject: line.cells[place] for line in page.scorecard.techniques}
+    assert (cells["Gradient rollout"].verdict, cells["Gradient rollout"].leads) == ("fails", False)
+    assert not any(cell.leads for cell in cells.values())
+
+
+def test_further_numbers_stand_beside_the_mean(page: TrustPage) -> None:
+    details = {metric.key: metric.details for metric in page.metrics}
+    assert details["relevance_gain"] is None
+    emprt = details["randomisation"]
+    assert emprt is not None and emprt.heads == ("rise of <entropy>",)
+    assert {line.means for line in emprt.rows if line.row.n} == {("0.250",)}
+    gini = details["concentration"]
+    assert gini is not None and gini.heads == () and len(gini.rows) == 13
+
+
+def test_a_metric_without_any_value_keeps_no_board_and_says_so(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 8)
+    masks = metric_record("mask_agreement", short="Masks", columns={"note": "string"})
+    keys = [record.key for record in open_run(root).techniques]
+    page = read(write_scores(root, by=(metrics()[0], masks), partial={**dict.fromkeys(keys, 0)}))
+    (metric,) = page.ranking
+    assert metric.boards == () and metric.details is None and metric.apart == ""
+    assert metric.silent == "No technique of this run has a value by it: the mask shows <nothing>."
+    assert page.headline is not None and "no technique has a defined score" in page.sentences[0]
+
+
+def test_where_all_predictions_are_right_there_is_nothing_to_tell_apart(tmp_path: Path) -> None:
+    run = open_run(write_scores(write_run(tmp_path / "run", 8)))
+    found = trust(run, FEW)
+    assert found is not None
+    page = trust_page(run, replace(found, correct=7, wrong=0))
+    assert page is not None and page.headline is not None
+    assert page.headline.apart == (
+        "The model is right on all of 7 scored images with a label, so there is no wrong one to set apart."
+    )
+
+
+def test_what_is_corrected_for_the_number_of_comparisons_is_said(page: TrustPage) -> None:
+    (note,) = (note for note in page.notes if "Holm" in note)
+    assert "Comparisons between techniques are not corrected for their number" in note
+    assert "those with random maps and with the controls are" in note
+
+
+def test_a_technique_that_failed_says_so(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 8, failing=("raw_attention",))
+    page = read(write_scores(root, undefined=("raw_attention",)))
+    assert page.headline is not None and page.headline.board is not None
+    (row,) = page.headline.board.unranked
+    assert row.key == "raw_attention" and row.reason.startswith("it failed: ValueError: the technique met")
+    assert "it failed: ValueError" in " ".join(page.scorecard.footnotes)
+
+
+def test_scores_that_a_technique_lacks_and_others_have_are_counted(tmp_path: Path) -> None:
+    page = read(write_scores(write_run(tmp_path / "run", 12), by=metrics()[:1], partial={"raw_attention": 8}))
+    assert page.headline is not None and page.headline.board is not None
+    rows = {row.key: row for group in page.headline.board.groups for row in group.rows}
+    assert rows["raw_attention"].reason.startswith("3 images without: its map is constant")
+    assert rows["gradient_rollout"].reason == ""
+
+
+def test_images_that_no_technique_has_a_score_for_say_why(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 8)
+    keys = [record.key for record in open_run(root).techniques] + ["edges", "random:draw=1", "random:draw=2"]
+    page = read(write_scores(root, by=(metrics()[0], metrics()[3]), partial=dict.fromkeys(keys, 5)))
+    (metric,) = page.ranking
+    facts = {fact.term: fact.value for fact in metric.facts}
+    assert facts["Images with a score"] == "5 of 7 scored"
+    assert facts["Images without one"] == "2: the mask shows <nothing>"

@@ -102,12 +102,15 @@ def test_the_index_says_which_technique_to_trust_after_its_summary(pages: list[P
     assert heads[:2] == ["Findings", "Which technique to trust"]
     lead = index.soup.select_one(".lead")
     assert isinstance(lead, Tag)
-    assert "On this model, scored on 24 images, Gradient rollout is the most faithful" in lead.get_text()
+    assert (
+        "On this model, scored on 24 images (occluder: token drop), Gradient rollout is the most faithful"
+        in lead.get_text()
+    )
     table = index.soup.select_one("table.board")
     assert isinstance(table, Tag)
     first = table.select("tbody")[0].get_text(" ", strip=True)
     assert first.startswith("1 Gradient rollout 0.")
-    assert first.endswith("24 yes")
+    assert first.endswith("24 yes yes")
     assert isinstance(table.select_one("tbody a[href='techniques/gradient_rollout.html']"), Tag)
     assert "drawn by chance from 32" in words(index)
     assert "occluder token_drop, steps 4" in words(index)
@@ -126,7 +129,7 @@ def test_controls_are_set_apart_and_the_undefined_say_why(pages: list[Page]) -> 
         names = apart.get_text(" ", strip=True)
         assert all(name in names for name in ("Centre", "Edges", "Random mean of 3 draws"))
         last = table.select("tbody")[-1].get_text(" ", strip=True)
-        assert "Attention rollout fusion min undefined its maps are constant" in last
+        assert "Attention rollout fusion min undefined its map is constant" in last
 
 
 def test_every_mean_is_drawn_with_its_interval(pages: list[Page]) -> None:
@@ -162,7 +165,12 @@ def test_the_page_about_scores_has_all_of_it(pages: list[Page]) -> None:
     opened = page.soup.select("details.metric[open] h3")
     assert [head.get_text() for head in opened] == ["Relevance gain (SRG)"]
     boards = [head.get_text() for head in page.soup.select("#boards ~ details h3")]
-    assert len(boards) == 4 and "Concentration (Gini)" not in boards
+    assert len(boards) == 3 and "Concentration (Gini)" not in boards
+    checks = page.soup.select("#checks ~ details")
+    assert len(checks) == 1 and "Group" not in checks[0].get_text()
+    assert "Gradient rollout" in checks[0].get_text() and "chance + 0.2" in checks[0].get_text()
+    means = [cell.get_text() for cell in page.soup.select("#metrics ~ section table.board thead th")]
+    assert "Rise of <entropy>" in means
 
 
 def test_curves_are_pictures_that_say_their_numbers(root: Path, pages: list[Page]) -> None:
@@ -194,8 +202,9 @@ def test_cells_of_the_scorecard_link_their_reasons(pages: list[Page]) -> None:
 def test_a_technique_has_its_own_scores(pages: list[Page]) -> None:
     page = page_at(pages, "techniques/gradient_rollout.html")
     rows = [row.get_text(" ", strip=True) for row in page.soup.select("table.scores tbody tr")]
-    assert rows[0].startswith("Relevance gain (SRG) 0.") and rows[0].endswith("24 1 yes")
-    assert "Completeness has no value for this technique" in rows[2]
+    assert rows[0].startswith("Relevance gain (SRG) 0.") and rows[0].endswith("24 1 yes yes")
+    assert rows[1].startswith("Randomisation (Random weights) 0.") and rows[1].endswith("24 fails")
+    assert "its map is defined, but not what Completeness compares it with" in rows[2]
     assert not page_at(pages, "techniques/qkv.html").soup.select("table.scores")
 
 
@@ -218,6 +227,13 @@ def test_scored_images_have_their_scores_and_others_have_none(root: Path, pages:
         rows = {row.select("th")[0].get_text(): row.select("td") for row in table.select("tbody tr")}
         assert rows["Raw attention"][0].get_text() == f"{stored[image_id]:.3f}".replace("-", "−")
         assert rows["Attention rollout (fusion min)"][0].get_text() == "undefined"
+        lines = [line.get_text() for line in page.soup.select("#scores ~ details li")]
+        assert (
+            "SRG, Attention rollout (fusion min): its map is constant or holds values that are not numbers"
+            in lines
+        )
+        assert any(line.startswith("Completeness, ") and line.endswith("compares it with") for line in lines)
+        assert "Masks, Attention rollout (fusion min): the mask shows <nothing>" in lines
         assert len(page.text) < 110_000
 
 

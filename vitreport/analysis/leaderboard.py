@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from vitreport.analysis.statistics import FEWEST, Bootstrap, Scores, holm, mean_of_defined
 
-SIGNIFICANT = 0.05
-"""A corrected p value below this is no chance."""
-_NAMED = 3
-"""Techniques that a list in a sentence names; of more it gives the number."""
+Verdict = Literal["passes", "fails", "undecided"]
+"""What a check says of a technique."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ class Row:
             that are compared with it.
         better_than_random: whether it is better and that p value is below 1 less the interval's level; None
             where there is no random control, for that control, or where the two share too few images.
+        p_controls: for being better than every control; after Holm's correction for all techniques.
+        ahead_of_controls: whether that p value is below 1 less the interval's level; None for controls, and
+            where it can be compared with none.
+        beyond: of a check that counts from a column: how far it lies above that.
+        verdict: of a check; None without any score, and where the metric is no check.
     """
 
     key: str
@@ -51,10 +55,14 @@ class Row:
     mean: float | None
     low: float | None
     high: float | None
-    group: int | None
-    behind: Gap | None
-    p_random: float | None
-    better_than_random: bool | None
+    group: int | None = None
+    behind: Gap | None = None
+    p_random: float | None = None
+    better_than_random: bool | None = None
+    p_controls: float | None = None
+    ahead_of_controls: bool | None = None
+    beyond: Gap | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,11 @@ class Leaderboard:
 
     rows: tuple[Row, ...]
     images: int
+
+    @property
+    def ranked(self) -> int:
+        """How many techniques have a group."""
+        return sum(row.group is not None for row in self.rows)
 
     @property
     def groups(self) -> tuple[tuple[Row, ...], ...]:
@@ -122,6 +135,38 @@ def against_control(
     }
 
 
+def ahead_of_all(
+    scores: Scores,
+    controls: Sequence[str],
+    keys: Sequence[str],
+    bootstrap: Bootstrap,
+    *,
+    higher_is_better: bool = True,
+) -> dict[str, tuple[float, bool]]:
+    """Each technique's p value for being ahead of all controls at once, and whether it is.
+
+    Of a technique's tests against the controls the largest p value counts, which is 1 where a control has the
+    better mean: all of them must be passed, so their number needs no correction. That of the techniques has
+    Holm's. Controls that share fewer than `FEWEST` images with a technique are left out for it, and
+    techniques that can be compared with no control.
+
+    Source:
+        Berger 1982, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24(4)
+        (intersection-union test).
+    """
+    sign = 1 if higher_is_better else -1
+    largest = np.full(len(keys), np.nan)
+    for control in controls:
+        gaps = bootstrap.paired(scores, [(key, control) for key in keys])
+        behind = np.isfinite(gaps.p) & (sign * gaps.mean <= 0)
+        largest = np.fmax(largest, np.where(behind, 1.0, gaps.p))
+    return {
+        key: (float(p), bool(p < 1 - bootstrap.level))
+        for key, p in zip(keys, holm(largest), strict=True)
+        if np.isfinite(p)
+    }
+
+
 def leaderboard(
     scores: Scores,
     *,
@@ -162,10 +207,13 @@ def leaderboard(
     if random:
         compared = [key for key in table.keys if key not in random]
         tests = against_control(table, random[0], compared, bootstrap, higher_is_better=higher_is_better)
+    known = [key for key in table.keys if key in yardsticks]
+    leads = ahead_of_all(table, known, ranked, bootstrap, higher_is_better=higher_is_better)
 
     def row(key: str) -> Row:
         place = places[key]
         p, better = tests.get(key, (None, None))
+        p_controls, ahead = leads.get(key, (None, None))
         return Row(
             key=key,
             control=key in yardsticks,
@@ -177,73 +225,14 @@ def leaderboard(
             behind=behind.get(key),
             p_random=p,
             better_than_random=better,
+            p_controls=p_controls,
+            ahead_of_controls=ahead,
         )
 
     def order(row: Row) -> tuple[bool, bool, float, str]:
         return (row.n == 0, row.n < FEWEST, 0.0 if row.mean is None else -sign * row.mean, row.key)
 
     return Leaderboard(tuple(sorted(map(row, table.keys), key=order)), images)
-
-
-def in_words(board: Leaderboard, titles: Mapping[str, str], where: str = "On this model") -> str:
-    """What a leaderboard says, as a sentence or two.
-
-    Args:
-        board: the leaderboard.
-        titles: of the techniques by key, as they stand in the middle of a sentence.
-        where: how the sentence begins; what it holds for.
-    """
-    ranked = [row for row in board.rows if row.group is not None]
-    if not ranked:
-        return _why_unranked(board, where)
-    best = ranked[0]
-    tested = any(row.better_than_random is not None for row in ranked)
-    trusted = [row for row in ranked if row.better_than_random or not tested]
-    failed = [row for row in ranked if row.better_than_random is False]
-    if not trusted and len(ranked) > 1:
-        return f"{where} no technique is better than random."
-    if len(ranked) == 1:
-        known = "not compared with random"
-        if tested:
-            known = "better than random" if trusted else "no better than random"
-        clauses = [f"{where} {titles[best.key]}, the only technique ranked, is {known}"]
-    else:
-        leaders = [row for row in trusted if row.group == min(row.group or 0 for row in trusted)]
-        names, several = _listed([titles[row.key] for row in leaders])
-        clauses = [f"{where} {names} {'are' if several else 'is'} the most faithful"]
-        if several and best in leaders:
-            two = "the gap between them is not significant"
-            clauses.append(two if len(leaders) == 2 else f"none is significantly behind {titles[best.key]}")
-        worse = [row for row in failed if row.p_random is not None and row.p_random < SIGNIFICANT]
-        for rows, words in ((worse, "worse"), ([row for row in failed if row not in worse], "no better")):
-            if rows:
-                names, several = _listed([titles[row.key] for row in rows])
-                clauses.append(f"{names} {'are' if several else 'is'} {words} than random")
-    words = "; ".join(clauses) + "."
-    rivals = [row for row in board.rows if row.control and row.behind and row.behind.low <= 0]
-    if best in trusted and rivals:
-        names, several = _listed([titles[row.key] for row in rivals])
-        kind = "controls that know" if several else "a control that knows"
-        words += (
-            f" But {titles[best.key]} is not significantly ahead of {names}, {kind} nothing of the model."
-        )
-    return words
-
-
-def _why_unranked(board: Leaderboard, where: str) -> str:
-    most = max((row.n for row in board.rows if not row.control), default=0)
-    if not most:
-        return f"{where} no technique has a defined score, so none can be ranked."
-    scored = f"{most} image{' was' if most == 1 else 's were'} scored"
-    return f"{where} {scored}: too few to rank techniques, which takes at least {FEWEST}."
-
-
-def _listed(names: Sequence[str]) -> tuple[str, bool]:
-    """``a``, ``a and b``, ``a, b and c``, ``a, b, c and 4 more``; and whether that is a plural."""
-    listed = list(names[:_NAMED])
-    if len(names) > _NAMED:
-        listed.append(f"{len(names) - _NAMED} more")
-    return " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1]))), len(names) > 1
 
 
 def _finite(value: float) -> float | None:

@@ -9,10 +9,13 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vitreport.analysis.agreement import Agreement, map_agreement
 from vitreport.analysis.leaderboard import Leaderboard, Row, leaderboard
+from vitreport.analysis.missing import CONSTANT, Reasons, failures, written
 from vitreport.analysis.statistics import FEWEST, Bootstrap, Floats, Scores, mean_of_defined
+from vitreport.analysis.unranked import checked, described
 from vitreport.store import MetricRecord, Run, TechniqueRecord
 
 HEADLINE = "relevance_gain"
@@ -63,12 +66,14 @@ class Measured:
         record: the metric.
         scores: of every technique and control, ``(techniques, images)``, images as `Trust.images` has them.
         rows: a place for every technique and control, best first; of a metric that only describes by their
-            mean, with neither groups nor p values.
-        board: the same as a leaderboard; None where the metric only describes.
+            mean, with neither groups nor p values; of a check by their verdicts.
+        board: the same as a leaderboard; None where the metric ranks nothing, or no technique has a score.
         correct: for the images that the model got right; None where it has too few of either kind.
         wrong: for the images that it got wrong.
         curves: None where the metric hides no patches.
-        notes: by technique without any score: what its rows say of the reason most often.
+        scored: ids of the images that it scored, with or without a value.
+        notes: what its rows say of the reason why there is no value.
+        details: by column that a report shows: its means by technique, NaN where there is none.
     """
 
     record: MetricRecord
@@ -78,7 +83,9 @@ class Measured:
     correct: Leaderboard | None
     wrong: Leaderboard | None
     curves: Curves | None
-    notes: Mapping[str, str]
+    scored: frozenset[str]
+    notes: Reasons
+    details: Mapping[str, Mapping[str, float]]
 
     def row(self, key: str) -> Row | None:
         """The place of a technique; None for all draws of the random control but the first."""
@@ -99,6 +106,7 @@ class Trust:
         correct: scored images that the model got right; None where that cannot be said.
         wrong: scored images that it got wrong; None where that cannot be said.
         agreement: of the maps of the scored images.
+        failures: of techniques that could not make the map of a scored image.
     """
 
     records: Mapping[str, TechniqueRecord]
@@ -110,6 +118,7 @@ class Trust:
     correct: int | None
     wrong: int | None
     agreement: Agreement
+    failures: Reasons
 
     @property
     def headline(self) -> Measured | None:
@@ -125,6 +134,31 @@ class Trust:
     def places(self) -> Mapping[str, int]:
         """The place of every scored image among `images`."""
         return {image_id: place for place, image_id in enumerate(self.images)}
+
+    def why_missing(self, one: Measured, key: str, image_id: str) -> str:
+        """Why a technique has no score for an image by a metric that scored it."""
+        known = self.failures.get((key, image_id)) or one.notes.get((key, image_id))
+        if known:
+            return known
+        if self._has_some[key][self.places[image_id]]:
+            return f"its map is defined, but not what {one.record.short} compares it with"
+        return CONSTANT
+
+    def why_most_missing(self, one: Measured, key: str) -> str:
+        """The commonest reason why a technique has no score for images that a metric scored; or empty."""
+        values = one.scores.of(key)
+        missing = [name for name in sorted(one.scored) if not np.isfinite(values[self.places[name]])]
+        said = Counter(self.why_missing(one, key, name) for name in missing)
+        return min(said, key=lambda reason: (-said[reason], reason)) if said else ""
+
+    @cached_property
+    def _has_some(self) -> Mapping[str, NDArray[np.bool_]]:
+        """By technique key, whether any metric has a score for each image."""
+        known: dict[str, NDArray[np.bool_]] = {}
+        for key in self.records:
+            table = np.stack([one.scores.of(key) for one in self.measured])
+            known[key] = np.asarray(np.isfinite(table).any(axis=0))
+        return known
 
     def is_control(self, key: str) -> bool:
         """Whether a technique knows nothing of the model."""
@@ -166,6 +200,7 @@ def trust(run: Run, bootstrap: Bootstrap | None = None) -> Trust | None:
         correct=None if right is None else int((right > 0).sum()),
         wrong=None if right is None else int((right == 0).sum()),
         agreement=map_agreement(run, targets),
+        failures=failures(run, targets),
     )
 
 
@@ -207,22 +242,25 @@ def _measured(
     controls: Sequence[str],
     bootstrap: Bootstrap,
 ) -> Measured:
-    places = {image_id: place for place, image_id in enumerate(images)}
-    values = np.full((len(tables), len(images)), np.nan)
-    for number, table in enumerate(tables.values()):
-        for image_id, value in zip(table["id"].to_pylist(), table["value"].to_pylist(), strict=True):
-            values[number, places[image_id]] = np.nan if value is None else value
-    scores = Scores(tuple(tables), values)
-    notes = {
-        key: note
-        for key, table in tables.items()
-        if not np.isfinite(scores.of(key)).any() and (note := _note(table))
+    scores = _column("value", tables, images)
+    details = {name: _column(name, tables, images).merged(random) for name in record.details}
+    means = {
+        name: dict(zip(found.keys, mean_of_defined(found.values).tolist(), strict=True))
+        for name, found in details.items()
     }
+    notes = written(tables)
+    scored = frozenset(name for table in tables.values() for name in table["id"].to_pylist())
+    places = {image_id: place for place, image_id in enumerate(images)}
     curves = _curves(tables, scores, places, random) if set(CURVES) <= set(record.columns) else None
-    higher = record.higher_is_better
+    higher, check, yardsticks = record.higher_is_better, record.check, {*random, *controls}
     if higher is None:
-        rows = _described(scores.merged(random), {*random, *controls}, bootstrap)
-        return Measured(record, scores, rows, None, None, None, curves, notes)
+        merged = scores.merged(random)
+        if check is None:
+            rows = described(merged, yardsticks, bootstrap)
+        else:
+            above = _column(check.above, tables, images).merged(random).values if check.above else None
+            rows = checked(check, merged, above, yardsticks, bootstrap)
+        return Measured(record, scores, rows, None, None, None, curves, scored, notes, means)
 
     def board_of(chosen: Scores) -> Leaderboard:
         return leaderboard(
@@ -236,44 +274,21 @@ def _measured(
         kinds = [scores.values[:, right == kind] for kind in (1, 0)]
         if all(_images(kind) >= FEWEST for kind in kinds):
             correct, wrong = (board_of(Scores(scores.keys, kind)) for kind in kinds)
-    return Measured(record, scores, board.rows, board, correct, wrong, curves, notes)
+    return Measured(record, scores, board.rows, board, correct, wrong, curves, scored, notes, means)
+
+
+def _column(name: str, tables: Mapping[str, pa.Table], images: Sequence[str]) -> Scores:
+    """One column of the scores of every technique, NaN where there is none."""
+    places = {image_id: place for place, image_id in enumerate(images)}
+    values = np.full((len(tables), len(images)), np.nan)
+    for number, table in enumerate(tables.values()):
+        for image_id, value in zip(table["id"].to_pylist(), table[name].to_pylist(), strict=True):
+            values[number, places[image_id]] = np.nan if value is None else value
+    return Scores(tuple(tables), values)
 
 
 def _images(values: Floats) -> int:
     return int(np.isfinite(values).any(axis=0).sum())
-
-
-def _described(scores: Scores, controls: set[str], bootstrap: Bootstrap) -> tuple[Row, ...]:
-    """Rows of a metric that ranks nothing, the largest mean first."""
-    found = bootstrap.estimate(scores.values)
-    rows = [
-        Row(
-            key=key,
-            control=key in controls,
-            n=int(found.n[place]),
-            mean=_known(found.mean[place]),
-            low=_known(found.low[place]),
-            high=_known(found.high[place]),
-            group=None,
-            behind=None,
-            p_random=None,
-            better_than_random=None,
-        )
-        for place, key in enumerate(scores.keys)
-    ]
-    return tuple(sorted(rows, key=lambda row: (row.mean is None, -(row.mean or 0.0), row.key)))
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _note(table: pa.Table) -> str:
-    """The commonest reason that rows without a value give; empty where the metric writes none."""
-    if "note" not in table.column_names:
-        return ""
-    said = Counter(note for note in table["note"].to_pylist() if note)
-    return str(min(said, key=lambda note: (-said[note], note))) if said else ""
 
 
 def _curves(

@@ -53,6 +53,10 @@ class BlackPixels(Metric):
         "it was trained on, and their shape tells of the map."
     )
     columns: ClassVar[Mapping[str, str]] = {"positive": "float", "negative": "float"}
+    details: ClassVar[Mapping[str, str]] = {
+        "positive": "kept, most relevant first (positive)",
+        "negative": "kept, least relevant first (negative)",
+    }
 
     def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:
         """See `Metric.passes`."""

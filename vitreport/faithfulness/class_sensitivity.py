@@ -13,6 +13,7 @@ from torch import Tensor
 from vitreport.faithfulness.metric import Case, Metric, Row, explaining_passes, register
 from vitreport.model.load import VisionModel
 from vitreport.ranks import spearman
+from vitreport.store import Check
 from vitreport.techniques.technique import Technique
 
 
@@ -21,7 +22,9 @@ from vitreport.techniques.technique import Technique
 class ClassSensitivity(Metric):
     """Rank correlation, in [-1, 1], of the maps of the explained class and of the likeliest other one.
 
-    Both are explained from one forward pass. A technique that knows no class has exactly 1.
+    Both are explained from one forward pass. A technique that knows no class has exactly 1. It is a check and
+    ranks nothing: below its limit no value is better than another, and opposed maps are no better than
+    unrelated ones.
 
     Source:
         Spearman's rank correlation of two maps, as Adebayo et al. 2018, arXiv:1810.03292, take it between
@@ -37,13 +40,16 @@ class ClassSensitivity(Metric):
     )
     measures = (
         "Whether a map says something about its class: 1 means that the two likeliest classes have the same "
-        "map."
+        "map, as with every technique that knows no class."
     )
     does_not_measure = (
         "Whether the map is right. Two classes may well rest on the same patches, above all where there is "
         "one object."
     )
-    higher_is_better: ClassVar[bool | None] = False
+    higher_is_better: ClassVar[bool | None] = None
+    check: ClassVar[Check | None] = Check(
+        0.9, "From 0.9 on, the ranks of two maps have more than four fifths of their variance in common."
+    )
     columns: ClassVar[Mapping[str, str]] = {"other": "int32"}
     tier = "core"
 

@@ -21,7 +21,8 @@ class Completeness(Metric):
     """Relative error, 0 or more, of the sum of a map against what it claims to share out.
 
     Defined where a technique claims it: integrated gradients the logit less that of the baseline, Libra
-    FullGrad the logit less the terms that no patch owns. The columns have both sums.
+    FullGrad the logit less the terms that no patch owns. The columns have both sums; ``note`` says why there
+    is no value.
 
     Source:
         Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks, arXiv:1703.01365, proposition 1.
@@ -39,7 +40,9 @@ class Completeness(Metric):
         "no sum have no value."
     )
     higher_is_better: ClassVar[bool | None] = False
-    columns: ClassVar[Mapping[str, str]] = {"sum": "float", "claimed": "float"}
+    columns: ClassVar[Mapping[str, str]] = {"sum": "float", "claimed": "float", "note": "string"}
+    version: ClassVar[int] = 2
+    details: ClassVar[Mapping[str, str]] = {"sum": "sum of the map", "claimed": "claimed sum"}
     tier = "core"
 
     def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:
@@ -48,7 +51,9 @@ class Completeness(Metric):
 
     def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
         """See `Metric.score`."""
-        rows: dict[str, list[Row]] = {key: [_NOTHING] * len(case.image_ids) for key in maps}
+        rows: dict[str, list[Row]] = {
+            key: [_nothing("the technique claims no sum")] * len(case.image_ids) for key in maps
+        }
         claiming = [case.techniques[key] for key in maps if _claims(case.techniques[key])]
         for _, context, members in contexts(
             case.model, claiming, case.pixels, [case.targets], case.image_ids, case.seed, case.chunk
@@ -60,7 +65,8 @@ class Completeness(Metric):
         return rows
 
 
-_NOTHING: Row = {"value": None, "sum": None, "claimed": None}
+def _nothing(note: str) -> Row:
+    return {"value": None, "sum": None, "claimed": None, "note": note}
 
 
 def _claims(technique: Technique) -> bool:
@@ -71,7 +77,9 @@ def _rows(maps: Tensor, claimed: Tensor) -> list[Row]:
     sums, claims = maps.flatten(1).double().sum(1), claimed.detach().double()
     errors = (sums - claims).abs() / claims.abs()
     return [
-        {"value": error, "sum": total, "claimed": claim} if defined else _NOTHING
+        {"value": error, "sum": total, "claimed": claim, "note": None}
+        if defined
+        else _nothing("the claimed sum is 0, or a value of the map is not finite")
         for error, total, claim, defined in zip(
             errors.tolist(), sums.tolist(), claims.tolist(), torch.isfinite(errors).tolist(), strict=True
         )

@@ -39,6 +39,7 @@ class Concentration(Metric):
     does_not_measure = "Whether these are the right patches. It describes a map and does not rank techniques."
     higher_is_better: ClassVar[bool | None] = None
     columns: ClassVar[Mapping[str, str]] = {"entropy": "float"}
+    details: ClassVar[Mapping[str, str]] = {"entropy": "entropy, as a share of an even map's"}
     tier = "core"
 
     def passes(self, model: VisionModel, techniques: Sequence[Technique]) -> float:

@@ -26,7 +26,11 @@ class GridPointing(Metric):
 
     An image is put, at half size, into a cell drawn by chance, with three images of other labels around it,
     and its label is explained. Chance is 0.25. It counts only where the model, shown the cell alone on the
-    mean colour, gives the label a probability of 0.5 or more; so do the other three.
+    mean colour, gives the label a probability of 0.5 or more; so do the other three. ``note`` says why there
+    is no value.
+
+    The other three come from the images that are scored together, up to 64 of them: what is beside an image,
+    and whether there are three for it, hangs on which images those are.
 
     Source:
         Böhle et al. 2021, Convolutional Dynamic Alignment Networks, arXiv:2104.00032, section 4.2 (grid
@@ -49,9 +53,11 @@ class GridPointing(Metric):
     )
     does_not_measure = (
         "Whether the map is faithful: the model may use the other pictures too. Mosaics are nothing that the "
-        "model was trained on."
+        "model was trained on. The other three come from the images that are scored together, up to 64, so "
+        "the value hangs on these too."
     )
-    columns: ClassVar[Mapping[str, str]] = {"cell": "int32"}
+    version: ClassVar[int] = 2
+    columns: ClassVar[Mapping[str, str]] = {"cell": "int32", "note": "string"}
     tier = "core"
     needs_labels = True
 
@@ -65,10 +71,10 @@ class GridPointing(Metric):
 
     def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
         """See `Metric.score`."""
-        rows: dict[str, list[Row]] = {key: [dict(_NOTHING) for _ in case.image_ids] for key in maps}
         if case.gallery is None:
-            return rows
-        mosaics = self._mosaics(case, case.gallery)
+            return {key: [_nothing(_ALONE) for _ in case.image_ids] for key in maps}
+        mosaics, notes = self._mosaics(case, case.gallery)
+        rows = {key: [_nothing(note) for note in notes] for key in maps}
         if not mosaics:
             return rows
         places, cells, pictures, labels = zip(*mosaics, strict=True)
@@ -82,13 +88,17 @@ class GridPointing(Metric):
             share = _shares(values, case.pixels.shape[-2:])
             for number, (place, cell) in enumerate(zip(places, cells, strict=True)):
                 value = float(share[number, cell])
-                rows[key][place] = {"value": value if value == value else None, "cell": cell}
+                defined = value == value
+                note = None if defined else "the map of the mosaic has no positive relevance, or none at all"
+                rows[key][place] = {"value": value if defined else None, "cell": cell, "note": note}
         return rows
 
-    def _mosaics(self, case: Case, gallery: Gallery) -> list[tuple[int, int, Tensor, int]]:
-        """Place in the batch, cell, mosaic and label of each image that can be had."""
+    def _mosaics(
+        self, case: Case, gallery: Gallery
+    ) -> tuple[list[tuple[int, int, Tensor, int]], list[str | None]]:
+        """Place in the batch, cell, mosaic and label of each image that can be had; and why others cannot."""
         sure = gallery.once("confident", lambda: _confident(case, gallery))
-        found = []
+        found, notes = [], []
         for place, name in enumerate(case.image_ids):
             own = gallery.image_ids.index(name)
             chance = generator(case.seed, name, "mosaic")
@@ -99,16 +109,31 @@ class GridPointing(Metric):
                 if len(others) < 3 and sure[other] and int(gallery.labels[other]) not in taken:
                     others.append(other)
                     taken.add(int(gallery.labels[other]))
+            notes.append(_why_no_mosaic(int(gallery.labels[own]), sure[own], len(others)))
             if sure[own] and len(others) == 3:
                 order = [*others[:cell], own, *others[cell:]]
                 mosaic = case.pixels.new_zeros(case.pixels.shape[1:])
                 for number, image in enumerate(order):
                     _put(mosaic, gallery.pixels[image], number)
                 found.append((place, cell, mosaic, int(gallery.labels[own])))
-        return found
+        return found, notes
 
 
-_NOTHING: Row = {"value": None, "cell": None}
+_ALONE = "it was scored without other images, so there is no mosaic"
+
+
+def _nothing(note: str | None) -> Row:
+    return {"value": None, "cell": None, "note": note}
+
+
+def _why_no_mosaic(label: int, sure: bool, others: int) -> str | None:
+    if label < 0:
+        return "the image has no label"
+    if not sure:
+        return f"the model gives its label a probability below {CONFIDENT:g} at half size"
+    if others < 3:
+        return f"{others} of the 3 other labels that a mosaic takes are known to the model at half size"
+    return None
 
 
 def _confident(case: Case, gallery: Gallery) -> list[bool]:

@@ -51,6 +51,13 @@ class MaskAgreement(Metric):
         "area": "float",
         "note": "string",
     }
+    details: ClassVar[Mapping[str, str]] = {
+        "pixel_accuracy": "pixel accuracy",
+        "iou": "mean IoU",
+        "energy": "energy on the object",
+        "area": "object's share (chance)",
+    }
+    version: ClassVar[int] = 2
     tier = "core"
     needs_masks = True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
@@ -19,6 +19,7 @@ from vitreport.configurable import Configurable
 from vitreport.model.load import VisionModel
 from vitreport.registry import Registry
 from vitreport.settings import Parameter, TechniqueSpec
+from vitreport.store import Check
 from vitreport.techniques.maps import Maps, maps_of
 from vitreport.techniques.technique import SHARED_PASSES, Technique
 
@@ -35,12 +36,14 @@ class Gallery:
         pixels: normalised, ``(images, 3, height, width)``.
         labels: class indices, ``(images,)``; -1 without a label.
         image_ids: of the images.
+        maps: by technique key, ``(images, rows, cols)``; NaN where there is none.
         shared: what metrics found out about all of them, by name.
     """
 
     pixels: Tensor
     labels: Tensor
     image_ids: tuple[str, ...]
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], Value]) -> Value:
@@ -120,8 +123,10 @@ class Metric(Configurable, ABC):
         source: authors, year, arXiv id, equation.
         measures: what a reader may conclude.
         does_not_measure: what a reader may not.
-        higher_is_better: whether a larger value speaks for a technique; None: it only describes.
+        higher_is_better: whether a larger value speaks for a technique; None: it ranks nothing.
+        check: what tells which techniques pass, where it is a check and ranks nothing.
         columns: name to Arrow type of what a row has beside its value.
+        details: columns of numbers whose means a report shows beside that of the value: name to words.
         tier: the smallest tier that scores by it.
         tier_settings: the settings of its parameters that a tier has.
         most_images: how many images of the sample it scores at most; None: all.
@@ -135,7 +140,9 @@ class Metric(Configurable, ABC):
     measures: ClassVar[str]
     does_not_measure: ClassVar[str]
     higher_is_better: ClassVar[bool | None] = True
+    check: ClassVar[Check | None] = None
     columns: ClassVar[Mapping[str, str]] = {}
+    details: ClassVar[Mapping[str, str]] = {}
     tier: ClassVar[Literal["core", "all"]] = "all"
     tier_settings: ClassVar[tuple[Mapping[str, Parameter], ...]] = ({},)
     most_images: ClassVar[int | None] = None
@@ -152,6 +159,8 @@ class Metric(Configurable, ABC):
             "defaults": self.defaults(),
             "parameter_help": self.parameter_help(),
             "columns": dict(self.columns),
+            "details": dict(self.details),
+            "check": asdict(self.check) if self.check else None,
         }
 
     @abstractmethod

@@ -15,6 +15,7 @@ from vitreport.draws import generator
 from vitreport.faithfulness.metric import Case, Metric, Row, explaining_passes, register
 from vitreport.faithfulness.ranking import is_defined
 from vitreport.model.load import VisionModel
+from vitreport.store import Check
 from vitreport.techniques.technique import Technique
 
 
@@ -24,7 +25,9 @@ class NoiseStability(Metric):
     """Largest relative change of a map over pictures with a little uniform noise; 0 or more.
 
     The change is norm(map(x + d) - map(x)) / norm(map(x)), d uniform in ±`noise` × (max - min of x). Draws
-    that change the prediction are left out; ``kept`` counts the others.
+    that change the prediction are left out; ``kept`` counts the others, and ``note`` says where there are
+    none. It is a check and ranks nothing: the
+    limit lets maps turn by 30 degrees at most, whose sine it is.
 
     Source:
         Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv:1901.09392, definition
@@ -45,8 +48,12 @@ class NoiseStability(Metric):
     does_not_measure = (
         "Whether the map is right: a map that never changes, such as the middle of the picture, has 0."
     )
-    higher_is_better: ClassVar[bool | None] = False
-    columns: ClassVar[Mapping[str, str]] = {"kept": "int32"}
+    higher_is_better: ClassVar[bool | None] = None
+    check: ClassVar[Check | None] = Check(
+        0.5, "A change of half the map's norm turns it by 30 degrees at most: their cosine stays above 0.86."
+    )
+    columns: ClassVar[Mapping[str, str]] = {"kept": "int32", "note": "string"}
+    version: ClassVar[int] = 2
     tier = "core"
     most_images: ClassVar[int | None] = 32
 
@@ -73,7 +80,11 @@ class NoiseStability(Metric):
             change = ((others - own[:, None]).norm(dim=2) / own.norm(dim=1)[:, None]).cpu().numpy()
             defined = is_defined(values).tolist()
             rows[key] = [
-                {"value": _largest(changes[left]) if known else None, "kept": int(left.sum())}
+                {
+                    "value": _largest(changes[left]) if known else None,
+                    "kept": int(left.sum()),
+                    "note": None if left.any() else "every noisy copy changes the prediction",
+                }
                 for changes, left, known in zip(change, kept, defined, strict=True)
             ]
         return rows

@@ -75,7 +75,8 @@ class RelevanceGain(Metric):
         """See `Metric.supports`."""
         if not len(model.classes):
             return "the model has no classifier, so there is no score to lose"
-        return why_no_token_drop(model) if self.occluder == "token_drop" else None
+        why = why_no_token_drop(model) if self.occluder == "token_drop" else None
+        return f"{why}; --metric relevance_gain:occluder=blur blurs patches instead" if why else None
 
     def score(self, case: Case, maps: Mapping[str, Tensor]) -> dict[str, list[Row]]:
         """See `Metric.score`."""

@@ -28,12 +28,16 @@ The file is JSON in ASCII with these fields:
 Where the run was asked for scores there are also:
 
     metrics         a list: ``key``, ``name``, ``title``, ``digest``, ``parameters``, ``higher_is_better``
-                    (null: it only describes), ``images`` (how many it was to score; null: all), ``skipped``
+                    (null: it ranks nothing), ``check`` (``limit``, ``above`` which column, ``reason``; null:
+                    it is none), ``images`` (how many it was to score; null: all), ``skipped``
     scores          a list, a line a metric, part of the images and technique: ``metric``, ``images_of``
                     (``all``, or ``correct`` and ``wrong`` predictions), ``technique``, ``control``, ``n``
                     (images with a defined score), ``mean``, ``low`` and ``high`` (of its 95 % interval; null
                     for too few images), ``group`` (tie group, 1 is the best; null for controls), ``p_random``
-                    (against the random control, after Holm's correction), ``better_than_random``; the
+                    (against the random control, after Holm's correction), ``better_than_random``,
+                    ``p_controls`` and ``ahead_of_controls`` (of all controls at once, after Holm's
+                    correction), ``verdict`` of a check (``passes``, ``fails``, ``undecided`` or null),
+                    ``details`` (means of the metric's further numbers, by name; empty for a part); the
                     random control's draws are one line, under the first one's key
 
 Probabilities and values are the stored float32 numbers, written so that nothing is lost. Maps stay in the
@@ -45,10 +49,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from vitreport.analysis.finding import Finding
-from vitreport.analysis.trust import Trust
+from vitreport.analysis.trust import Measured, Trust
 from vitreport.report.outputs import Outputs
 from vitreport.store import ModelRecord, Run
 from vitreport.store.folder import technique_part
@@ -71,7 +77,19 @@ _TECHNIQUE_FIELDS = (
 )
 
 _METRIC_FIELDS = ("key", "name", "title", "digest", "parameters", "higher_is_better", "images", "skipped")
-_SCORE_FIELDS = ("control", "n", "mean", "low", "high", "group", "p_random", "better_than_random")
+_SCORE_FIELDS = (
+    "control",
+    "n",
+    "mean",
+    "low",
+    "high",
+    "group",
+    "p_random",
+    "better_than_random",
+    "p_controls",
+    "ahead_of_controls",
+    "verdict",
+)
 
 
 def results(run: Run, trust: Trust | None = None, findings: Sequence[Finding] = ()) -> bytes:
@@ -107,12 +125,16 @@ def results(run: Run, trust: Trust | None = None, findings: Sequence[Finding] = 
 
 def _metrics(trust: Trust) -> list[dict[str, Any]]:
     ran = (one.record for one in trust.measured)
-    return [{name: getattr(record, name) for name in _METRIC_FIELDS} for record in (*ran, *trust.skipped)]
+    return [
+        {name: getattr(record, name) for name in _METRIC_FIELDS}
+        | {"check": asdict(record.check) if record.check else None}
+        for record in (*ran, *trust.skipped)
+    ]
 
 
 def _scores(trust: Trust) -> list[dict[str, Any]]:
     parts = [
-        (one.record.key, part, rows)
+        (one, part, rows)
         for one in trust.measured
         for part, rows in (
             ("all", one.rows),
@@ -121,11 +143,17 @@ def _scores(trust: Trust) -> list[dict[str, Any]]:
         )
     ]
     return [
-        {"metric": metric, "images_of": part, "technique": row.key}
+        {"metric": one.record.key, "images_of": part, "technique": row.key}
         | {name: getattr(row, name) for name in _SCORE_FIELDS}
-        for metric, part, rows in parts
+        | {"details": _details(one, row.key) if part == "all" else {}}
+        for one, part, rows in parts
         for row in rows
     ]
+
+
+def _details(one: Measured, key: str) -> dict[str, float | None]:
+    means = {name: values[key] for name, values in one.details.items()}
+    return {name: value if isfinite(value) else None for name, value in means.items()}
 
 
 def _classes(

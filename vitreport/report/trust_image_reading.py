@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -57,6 +58,7 @@ class ImageReading:
             rows=tuple(sorted(rows, key=lambda row: row.control)),
             curves=curves_view(image_lines(self.run, self.trust, image_id, names.subject)),
             agreement=self._agreement(names, views, self.trust.targets[image_id]),
+            missing=tuple(self._missing(names, image_id)),
             raw=tuple(self._raw(place, self.trust.targets[image_id])),
         )
 
@@ -74,6 +76,22 @@ class ImageReading:
             [names.subject(view.record.key) for view in chosen],
             [view.record.name for view in chosen],
         )
+
+    def _missing(self, names: Names, image_id: str) -> Iterator[str]:
+        """Why scores are missing: ``Mosaic: …`` for all techniques, ``Sum, Raw attention and 2 more: …``."""
+        place = self.trust.places[image_id]
+        for one in self.trust.measured:
+            if image_id not in one.scored:
+                continue
+            reasons: dict[str, list[str]] = defaultdict(list)
+            keys = [row.key for row in one.rows if self.trust.records[row.key].most_images is None]
+            for key in keys:
+                if not isfinite(one.scores.of(key)[place]):
+                    reasons[self.trust.why_missing(one, key, image_id)].append(names.subject(key))
+            for reason, subjects in reasons.items():
+                more = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
+                who = "" if len(subjects) == len(keys) else f", {subjects[0]}{more}"
+                yield f"{one.record.short}{who}: {reason}"
 
     def _raw(self, place: int, target: int | None) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

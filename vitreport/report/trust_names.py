@@ -8,7 +8,7 @@ from functools import cached_property
 from vitreport.analysis.trust import Trust
 from vitreport.report.pages import Fact
 from vitreport.report.wording import changed
-from vitreport.store import MetricRecord, Run
+from vitreport.store import Check, MetricRecord, Run
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ class Names:
 
     def head(self, record: MetricRecord) -> Fact:
         """A metric at the head of a column, and which way it points."""
-        words = {True: "higher is better", False: "lower is better", None: "describes"}
-        return Fact(", ".join(filter(None, (record.short, changed(record)))), words[record.higher_is_better])
+        directions = {True: "higher is better", False: "lower is better", None: "describes"}
+        words = directions[record.higher_is_better]
+        if record.check is not None:
+            words = f"a check: {below(record.check)}"
+        return Fact(", ".join(filter(None, (record.short, changed(record)))), words)
 
     def page_of(self, key: str) -> str:
         """The name of a technique's page; empty for controls that are no technique of the run."""
@@ -55,6 +58,11 @@ def with_setting(title: str, words: str) -> str:
     if not words:
         return title
     return f"{title}, {words}" if title.endswith(")") else f"{title} ({words})"
+
+
+def below(check: Check) -> str:
+    """What a mean must stay below: ``below 0.9``, ``below chance + 0.1``."""
+    return f"below {check.above} + {check.limit:g}" if check.above else f"below {check.limit:g}"
 
 
 def metric_title(record: MetricRecord) -> str:

@@ -41,8 +41,11 @@ class BoardRow:
         group: number of its tie group; empty where it has none.
         mean: empty where it is undefined.
         interval: ``0.12 to 0.43``; empty without one.
-        better: ``yes`` or ``no``, better than random; empty where that was not tested.
+        better: ``yes``, ``not shown`` or ``worse``: better than random; empty where that was not tested.
+        ahead: ``yes`` or ``not shown``: ahead of every control; empty where that was not tested.
         reason: why something is missing, in words; empty where nothing is.
+        verdict: of a check: ``passes``, ``fails`` or ``undecided``; else empty.
+        beyond: of a check that counts from chance: how far it lies above, ``0.081 (0.020 to 0.144)``.
     """
 
     key: str
@@ -55,8 +58,11 @@ class BoardRow:
     interval: str
     n: int
     better: str
+    ahead: str
     reason: str
     whisker: Whisker | None
+    verdict: str = ""
+    beyond: str = ""
 
     @property
     def subject(self) -> str:
@@ -86,6 +92,7 @@ class BoardView:
         low: the score at the left end of the drawings, as text.
         high: the score at the right end.
         tested: whether anything was compared with random.
+        compared: whether anything was compared with all controls, and there is more than random.
     """
 
     title: str
@@ -97,6 +104,7 @@ class BoardView:
     low: str
     high: str
     tested: bool
+    compared: bool
 
     @property
     def ranked(self) -> int:
@@ -120,6 +128,46 @@ class BoardView:
 
 
 @dataclass(frozen=True)
+class CheckView:
+    """What a check says of every technique.
+
+    Attributes:
+        sentence: how many pass and fail, and which.
+        rule: what passes, and why the limit lies there.
+        chance: whether it counts from chance.
+        rows: techniques, those that fail first.
+        controls: what knows nothing of the model.
+    """
+
+    sentence: str
+    rule: str
+    chance: bool
+    rows: tuple[BoardRow, ...]
+    controls: tuple[BoardRow, ...]
+
+
+@dataclass(frozen=True)
+class DetailsRow:
+    """A technique's means of a metric's further numbers, beside that of its value; empty where none is."""
+
+    row: BoardRow
+    means: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DetailsView:
+    """All means of a metric.
+
+    Attributes:
+        heads: of the further numbers, in words.
+        rows: techniques, then controls.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[DetailsRow, ...]
+
+
+@dataclass(frozen=True)
 class MetricView:
     """A metric that ran.
 
@@ -128,8 +176,12 @@ class MetricView:
         title: with the parameters that differ from their defaults.
         direction: which way is better, as a sentence.
         facts: source, settings, sample.
-        boards: for all images, then for those predicted right and wrong; none where it only describes.
-        described: the rows of a metric that only describes, the largest first.
+        boards: for all images, then for those predicted right and wrong; none where it ranks nothing, or no
+            technique has a score.
+        check: None where it is no check.
+        details: means of every technique, where it only describes or stores further numbers; None where no
+            technique has a score.
+        silent: why no technique has a score; empty where one has.
         apart: why right and wrong predictions are not told apart; empty where they are.
     """
 
@@ -142,8 +194,10 @@ class MetricView:
     direction: str
     facts: tuple[Fact, ...]
     boards: tuple[BoardView, ...]
-    described: tuple[BoardRow, ...]
     apart: str
+    check: CheckView | None
+    details: DetailsView | None
+    silent: str
 
     @property
     def board(self) -> BoardView | None:
@@ -169,11 +223,13 @@ class ScoreCell:
         text: the mean, or ``undefined``, or ``–`` where nothing was scored.
         footnote: number of the reason; 0 without one.
         leads: whether it is in the first tie group.
+        verdict: of a check; else empty.
     """
 
     text: str
     footnote: int
     leads: bool
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -304,6 +360,7 @@ class TrustPage:
     notes: tuple[str, ...]
     headline: MetricView | None
     ranking: tuple[MetricView, ...]
+    checking: tuple[MetricView, ...]
     describing: tuple[MetricView, ...]
     skipped: tuple[SkippedMetric, ...]
     scorecard: Scorecard
@@ -318,7 +375,7 @@ class TrustPage:
     def metrics(self) -> tuple[MetricView, ...]:
         """Every metric that ran, the headline first."""
         first = (self.headline,) if self.headline else ()
-        return (*first, *self.ranking, *self.describing)
+        return (*first, *self.ranking, *self.checking, *self.describing)
 
     @property
     def measured(self) -> str:
@@ -347,6 +404,7 @@ class ImageScores:
         rows: techniques in the order of the run, then controls.
         curves: None without a metric that hides patches.
         agreement: the extremes of this image's maps, in words.
+        missing: why scores are missing, a line a metric and reason.
         raw: all numbers, for the file of raw values.
     """
 
@@ -354,4 +412,5 @@ class ImageScores:
     rows: tuple[ImageScore, ...]
     curves: CurvesView | None
     agreement: tuple[str, ...]
+    missing: tuple[str, ...]
     raw: tuple[dict[str, object], ...]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from vitreport.analysis.leaderboard import in_words
+from vitreport.analysis.sentence import in_words
 from vitreport.analysis.statistics import FEWEST
 from vitreport.analysis.trust import HEADLINE, Measured, Trust
 from vitreport.report.pages import Fact
 from vitreport.report.trust_agreement import agreement_view
 from vitreport.report.trust_boards import Boards
+from vitreport.report.trust_checks import check_view, details_view
 from vitreport.report.trust_curves import curves_view, mean_lines
 from vitreport.report.trust_names import Names, metric_title
 from vitreport.report.trust_page import MetricView, SkippedMetric, TechniqueScore, TrustPage
@@ -36,6 +37,9 @@ DIRECTIONS = {
     False: "Lower is better.",
     None: "It describes and ranks nothing.",
 }
+REASONS = 3
+"""Reasons why images have no score that a metric's facts give, the commonest first."""
+CHECK = "A check: it ranks nothing."
 
 
 def trust_page(run: Run, trust: Trust | None) -> TrustPage | None:
@@ -55,12 +59,14 @@ class Reading:
         trust, headline = self.trust, self.trust.headline
         views = {one.record.key: self._metric(one) for one in trust.measured}
         others = [views[one.record.key] for one in trust.measured if one is not headline]
+        ranks = {one.record.key for one in trust.measured if one.record.higher_is_better is not None}
         return TrustPage(
             sentences=self._sentences(views),
             notes=self._notes(),
             headline=views[headline.record.key] if headline else None,
-            ranking=tuple(view for view in others if view.boards),
-            describing=tuple(view for view in others if not view.boards),
+            ranking=tuple(view for view in others if view.key in ranks),
+            checking=tuple(view for view in others if view.check),
+            describing=tuple(view for view in others if view.key not in ranks and not view.check),
             skipped=tuple(_skipped(record) for record in trust.skipped),
             scorecard=self._boards.scorecard(),
             curves=curves_view(mean_lines(self.run, trust, self._names.subject)) if headline else None,
@@ -116,7 +122,9 @@ class Reading:
         if board.groups:
             words.append(
                 "Techniques of one group are tied: the images do not say that the first of the group is "
-                "better than any of the others."
+                "better than any of the others, which are compared with it alone. Comparisons between "
+                "techniques are not corrected for their number; those with random maps and with the controls "
+                "are (Holm)."
             )
         if board.groups and board.images < 4 * FEWEST:
             words.append("So few images tell only large differences apart.")
@@ -126,11 +134,15 @@ class Reading:
     def _metric(self, one: Measured) -> MetricView:
         record = one.record
         images = int(np.isfinite(one.scores.values).any(axis=0).sum())
-        facts = [Fact("Source", record.source), Fact("Direction", DIRECTIONS[record.higher_is_better])]
+        direction = CHECK if record.check else DIRECTIONS[record.higher_is_better]
+        facts = [Fact("Source", record.source), Fact("Direction", direction)]
         facts += [
             Fact(f"Setting: {name.replace('_', ' ')}", _parameter(record, name)) for name in record.parameters
         ]
         facts.append(Fact("Images with a score", f"{images:,} of {len(self.trust.images):,} scored"))
+        without = self._without(one)
+        if without:
+            facts.append(Fact("Images without one", without))
         return MetricView(
             id=f"metric-{record.digest}",
             key=record.key,
@@ -138,20 +150,49 @@ class Reading:
             short=record.short,
             measures=record.measures,
             does_not_measure=record.does_not_measure,
-            direction=DIRECTIONS[record.higher_is_better],
+            direction=direction,
             facts=tuple(facts),
             boards=tuple(self._boards.boards(one)),
-            described=() if one.board else tuple(self._boards.row(one, row) for row in one.rows),
             apart=self._apart(one),
+            check=check_view(one, self._boards),
+            details=details_view(one, self._boards),
+            silent=self._silent(one),
         )
+
+    def _silent(self, one: Measured) -> str:
+        if self._boards.says_something(one):
+            return ""
+        keys = [key for key in self.trust.records if not self.trust.is_control(key)]
+        reasons = Counter(filter(None, (self.trust.why_most_missing(one, key) for key in keys)))
+        why = f": {min(reasons, key=lambda note: (-reasons[note], note))}" if reasons else ""
+        return f"No technique of this run has a value by it{why}."
+
+    def _without(self, one: Measured) -> str:
+        """Why images that a metric scored have no value by any technique: ``6: …; 3: …``."""
+        keys = [key for key in self.trust.records if not self.trust.is_control(key)]
+        without = np.flatnonzero(~np.isfinite(one.scores.values).any(axis=0))
+        missing = [name for name in (self.trust.images[place] for place in without) if name in one.scored]
+        reasons: Counter[str] = Counter()
+        for name in missing if keys else ():
+            said = Counter(self.trust.why_missing(one, key, name) for key in keys)
+            reasons[min(said, key=lambda reason: (-said[reason], reason))] += 1
+        ordered = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
+        return "; ".join(f"{reasons[reason]}: {reason}" for reason in ordered[:REASONS])
 
     def _apart(self, one: Measured) -> str:
         trust = self.trust
-        if one.board is None or one.correct is not None or trust.correct is None or trust.wrong is None:
+        if one.board is None or one.correct is not None or not self._boards.says_something(one):
             return ""
+        if trust.correct is None or trust.wrong is None:
+            return ""
+        labelled = f"{count(trust.correct + trust.wrong, 'scored image')} with a label"
+        if not trust.wrong or not trust.correct:
+            which = "wrong" if trust.correct else "right"
+            known = "right" if trust.correct else "wrong"
+            return f"The model is {known} on all of {labelled}, so there is no {which} one to set apart."
         return (
-            f"Of the scored images the model is right on {trust.correct} and wrong on {trust.wrong}; telling "
-            f"them apart takes at least {FEWEST} of each."
+            f"Of {labelled} the model is right on {trust.correct} and wrong on {trust.wrong}; telling them "
+            f"apart takes at least {FEWEST} of each."
         )
 
     def _code(self) -> str:

@@ -1,10 +1,11 @@
 """The run folder: what the explain wing writes and the report wing reads."""
 
 from vitreport.store.folder import RunFolder
-from vitreport.store.manifest import DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
+from vitreport.store.manifest import Check, DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
 from vitreport.store.run import Run, open_run
 
 __all__ = [
+    "Check",
     "DataRecord",
     "Manifest",
     "MetricRecord",

@@ -77,6 +77,21 @@ class TechniqueRecord:
 
 
 @dataclass(frozen=True)
+class Check:
+    """How a metric that ranks nothing tells which techniques pass: by a mean that stays below a limit.
+
+    Attributes:
+        limit: of the mean.
+        reason: why the limit lies there, as a sentence.
+        above: the column from which the value is counted, image by image; empty: from 0.
+    """
+
+    limit: float
+    reason: str
+    above: str = ""
+
+
+@dataclass(frozen=True)
 class MetricRecord:
     """One metric with one setting of its parameters, as it stands in a run.
 
@@ -85,11 +100,13 @@ class MetricRecord:
         digest: 8 hex digits of name, version, all parameters and the number of images.
         images: how many images of the run are scored, drawn by chance; None: all.
         short: the title in a word or two, for the head of a column.
-        higher_is_better: whether a larger value speaks for a technique; None: it only describes.
+        higher_is_better: whether a larger value speaks for a technique; None: it ranks nothing.
         columns: what a row has beside its value: name to Arrow type.
         measures: what a reader may conclude from it.
         does_not_measure: what a reader may not.
         skipped: why this model cannot be scored by it, or None.
+        check: what tells which techniques pass; None: it is no check.
+        details: columns of numbers whose means a report shows beside that of the value: name to words.
     """
 
     key: str
@@ -107,6 +124,8 @@ class MetricRecord:
     columns: Mapping[str, str]
     images: int | None
     skipped: str | None = None
+    check: Check | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -254,9 +273,14 @@ class Manifest:
                 model=ModelRecord(**model),
                 data=DataRecord(**data),
                 techniques=tuple(TechniqueRecord(**record) for record in body.pop("techniques")),
-                metrics=tuple(MetricRecord(**record) for record in body.pop("metrics", ())),
+                metrics=tuple(map(_metric, body.pop("metrics", ()))),
                 controls=tuple(TechniqueRecord(**record) for record in body.pop("controls", ())),
                 **body,
             )
         except (KeyError, TypeError) as error:
             raise StoreError(f"{where} lacks or has an unknown field: {error}") from error
+
+
+def _metric(record: Mapping[str, Any]) -> MetricRecord:
+    check = record.get("check")
+    return MetricRecord(**{**record, "check": Check(**check) if check else None})
