@@ -50,7 +50,7 @@ def slices_chapter(names: AuditNames) -> Chapter | None:
     elif tested:
         lead = f"{count(tested, 'slice')} tested, none flagged."
     else:
-        lead = f"No slice has {FEWEST} images with a label, the fewest that can be tested."
+        lead = f"No slice could be tested: each needs {FEWEST} labelled images in it and {FEWEST} outside it."
     rule = (
         f"A slice is flagged if the model is less accurate on it by {100 * LEAST:g} points at least and "
         "chance "

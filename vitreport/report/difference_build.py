@@ -56,8 +56,8 @@ def build_difference(
     runs = [_finished(root) for root in (before, after)]
     if runs[0].folder.sha256("manifest.json") == runs[1].folder.sha256("manifest.json"):
         raise StoreError(f"{before} and {after} hold the same run, so there is nothing to compare")
-    if (output / "manifest.json").exists():
-        raise StoreError(f"{output} is a run folder; choose another -o for the difference")
+    if any((place / "manifest.json").exists() for place in (output, *output.resolve().parents)):
+        raise StoreError(f"{output} is a run folder, or inside one; choose another -o for the difference")
     steps = 3 if pdf else 2
     told("difference", 0, steps)
     found = difference(runs[0], runs[1])
