@@ -174,7 +174,7 @@ def test_the_python_of_every_chapter_runs_and_prints_the_numbers_of_the_page(
     monkeypatch.chdir(run.folder.root.parent)
     found = audit(run)
     printed = {}
-    for one in (*page.chapters, page.record):
+    for one in (*page.chapters, page.record, *page.classes):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             exec(compile(f"{one.setup}\n{one.code}".replace('"RUN"', '"run"'), one.path, "exec"), {})

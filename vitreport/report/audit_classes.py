@@ -71,7 +71,15 @@ def _chapter(names: AuditNames, index: int) -> Chapter:
         pairs = [(ways, cluster) for cluster in ways.clusters]
         sections.append(Section("ways", "Ways of recognising it", tables=(clusters_table(names, pairs),)))
     sections.append(_images(names, index))
-    return Chapter(names.class_path(index), "Class", name, lead, tuple(sections))
+    code = (
+        f"said, index = found.outcomes, {index}\n"
+        "print((said.label == index).sum(), (said.predicted == index).sum())\n"
+        "for place in ((said.label == index) | (said.predicted == index)).nonzero()[0]:\n"
+        "    print(said.ids[place], said.label[place], said.predicted[place], said.confidence[place])\n"
+        "print([place for place in found.placements if place.index == index])\n"
+        "print([test for test in (found.screening.tests if found.screening else ()) if test.index == index])"
+    )
+    return Chapter(names.class_path(index), "Class", name, lead, tuple(sections), code, names.code)
 
 
 def _images(names: AuditNames, index: int) -> Section:
