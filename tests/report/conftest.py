@@ -22,5 +22,7 @@ def document(drawn_run: Run) -> Document:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Document:
     """The PDF of images with names that were made to do harm."""
-    run = open_run(write_run(tmp_path_factory.mktemp("pdf") / "run", 5, uris=HOSTILE, quarantined=0))
+    run = open_run(
+        write_run(tmp_path_factory.mktemp("pdf") / "run", len(HOSTILE), uris=HOSTILE, quarantined=0)
+    )
     return Document(drawn(run))

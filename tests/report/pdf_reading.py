@@ -19,6 +19,7 @@ HOSTILE = (
     "photos/\"quotes\" 'and' <b>tags</b> &amp; {{ 7 * 7 }}.jpg",
     "photos/" + "long" * 50 + ".jpg",
     "photos/bell\x07 line\nbreak \ue000\u00ad.jpg",
+    "photos/unassigned \u0378\U000e0fff none \ufffe \U0010fffd.jpg",
 )
 """File names that try a document's fonts, markup and columns."""
 

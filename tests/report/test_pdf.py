@@ -144,6 +144,7 @@ def test_hostile_file_names_are_shown_and_do_no_harm(hostile: Document) -> None:
     assert r"\u5bb6.jpg" in text
     assert r"\u202egpj.exe" in text
     assert r"bell\x07line\x0abreak\ue000\xad.jpg" in text
+    assert r"unassigned\u0378\U000e0fffnone\ufffe\U0010fffd.jpg" in text
     assert "<b>tags</b>&amp;{{7*7}}.jpg" in text
     assert "long" * 50 in text
     assert "\u202e" not in hostile.text
