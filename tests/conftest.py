@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,28 @@ from vitreport.model.load import VisionModel, load_model
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deals tests to processes file by file (``-n 2 --dist loadgroup``), as a file shares costly fixtures.
+
+    One process has all browser tests, so that there is one browser at a time; a browser may fail for reasons
+    of its own, so these tests alone are tried again.
+    """
+    for item in items:
+        in_browser = item.get_closest_marker("browser") is not None
+        if in_browser:
+            item.add_marker(pytest.mark.flaky(reruns=2))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("browser" if in_browser else item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Bits may depend on the number of threads, and for tiny models one is the fastest."""
+    """Bits may depend on the number of threads, and for tiny models one is the fastest.
+
+    Processes that tests start follow.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
 
