@@ -80,7 +80,7 @@ def check_gradient(run: Run, model: VisionModel, row: dict[str, Any], target: in
     found = run.map(row["id"], "saliency", target)
     rows, cols = found.shape
     patches = gradient.abs().amax(0).reshape(rows, SIZE // rows, cols, SIZE // cols).sum((1, 3)).numpy()
-    assert np.abs(found - patches).max() <= 1e-4 * patches.max()
+    assert np.abs(found - patches).max() <= 1e-3 * patches.max()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_scores_and_targets_are_those_of_the_head(
         expected = {"softmax": given.softmax(0), "sigmoid": given.sigmoid(), "regression": given}[head]
         order = given.argsort(descending=True).tolist()
         assert row["top_index"] == order[:5]
-        assert row["top_probability"] == pytest.approx(expected[order][:5].tolist(), rel=1e-4)
+        assert row["top_probability"] == pytest.approx(expected[order][:5].tolist(), rel=1e-3)
         assert row["targets"] == order[:2]
         for target in row["targets"]:
             check_gradient(run, model, row, target)
