@@ -14,15 +14,16 @@ from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
 from vitreport.store import Run, RunFolder, open_run
 from vitreport.store import folder as paths
-from vitreport.store.closing import check_same_run, close
+from vitreport.store.closing import check_same_run, close, discard_damaged
 from vitreport.store.schema import catalogue_table
 
 if TYPE_CHECKING:
     from vitreport.report.difference_page import DifferencePage
     from vitreport.scorer import Scorer
     from vitreport.store.optimized import OptimizedRecord
+    from vitreport.verification import Verification
 
-__all__ = ["Progress", "RunSettings", "build_report", "explain", "maximize", "open_run"]
+__all__ = ["Progress", "RunSettings", "build_report", "explain", "maximize", "open_run", "verify"]
 
 Progress = Callable[[str, float, int], None]
 """Called with a stage (``hash``, ``explain``, ``pages`` …), units done, and units in all."""
@@ -35,6 +36,7 @@ def explain(
     engine: Engine | None = None,
     progress: Progress | None = None,
     expect: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Run:
     """Runs every image through the techniques and writes what they find into a run folder.
 
@@ -47,6 +49,7 @@ def explain(
         engine: where the work runs; None is this process.
         progress: told how far each stage is.
         expect: told of a long stage before it starts: the seconds that it will take, and its units.
+        notice: told in a sentence of what the disk has damaged, and what is done about it.
 
     Returns:
         The finished run, for reading.
@@ -81,11 +84,15 @@ def explain(
         )
     plan = make_plan(settings, batch_size, _stage(progress, "hash"))
     manifest = plan.manifest()
+    damaged: list[str] = []
     if before is not None:
         check_same_run(folder, before, manifest)
+        damaged = discard_damaged(folder, before)
+        if damaged and notice:
+            notice(_said_of(damaged))
     explainer = Explainer(folder, plan)
     work = [shard for shard in plan.shards if not explainer.is_done(shard)]
-    if before is not None and before.complete and not work and before.asked == manifest.asked:
+    if before is not None and before.complete and not (work or damaged) and before.asked == manifest.asked:
         return open_run(output)
     folder.commit_manifest(manifest)
     folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
@@ -139,6 +146,24 @@ def build_report(
 
     build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
     return Path(run) / "report" / "index.html"
+
+
+def verify(run: str | Path, *, progress: Progress | None = None) -> Verification:
+    """Re-hashes every file of a run: the store, the report, the PDFs, the optimised pictures. Needs no torch.
+
+    Args:
+        run: the run folder.
+        progress: told how far the stage ``verify`` is.
+
+    Returns:
+        What is not as it was written.
+
+    Raises:
+        StoreError: `run` holds no run.
+    """
+    from vitreport.verification import verify as check
+
+    return check(Path(run), _stage(progress, "verify"))
 
 
 def build_difference(
@@ -260,6 +285,11 @@ def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] 
     return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
+def _said_of(damaged: Sequence[str]) -> str:
+    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    return f"{damaged[0]}{more} of the run {'were' if more else 'was'} damaged or missing; computed again"
+
+
 def _write_timings(
     folder: RunFolder, images: int, seconds: dict[str, float], estimates: dict[str, float]
 ) -> None:
@@ -270,4 +300,4 @@ def _write_timings(
         "seconds": {stage: round(passed, 3) for stage, passed in seconds.items()},
         "expected_seconds_of_scoring": {moment: round(value, 3) for moment, value in estimates.items()},
     }
-    folder.write(paths.TIMINGS, json.dumps(body, indent=1).encode() + b"\n")
+    folder.write_json(paths.TIMINGS, json.dumps(body, indent=1) + "\n")

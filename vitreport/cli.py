@@ -1,7 +1,7 @@
 """The command line: the only place that prints and that chooses exit codes.
 
-0 all done; 1 finished, but some images or techniques failed; 2 bad usage or settings; 3 nothing could be
-done; 130 interrupted, and the same command goes on.
+0 all done; 1 finished, but some images or techniques failed, or a file is not as it was written; 2 bad
+usage or settings; 3 nothing could be done; 130 interrupted, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _STAGES = {
     "pages": "drawing pages",
     "pdf": "writing the PDF",
     "difference": "comparing",
+    "verify": "hashing",
 }
 _QUARANTINED_SHOWN = 3
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -219,6 +220,26 @@ def report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
 
 
 @main.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.option("-q", "--quiet", is_flag=True, help="Print what is wrong only.")
+def verify(run_folder: Path, quiet: bool) -> None:
+    """Re-hash every file of RUN: the store, the report, the PDFs, the optimised pictures."""
+    from vitreport import api
+
+    with _progress(quiet) as progress:
+        found = api.verify(run_folder, progress=progress)
+    for fault in found.faults:
+        click.echo(f"vitreport: {fault}", err=True)
+    if found.faults:
+        sys.exit(FAILED)
+    if not quiet:
+        click.echo(
+            f"all {found.files} files of {run_folder} are as they were written; "
+            f"the SHA-256 of its manifest.json is {found.manifest_sha256}"
+        )
+
+
+@main.command()
 @click.argument("before", metavar="RUN_A", type=Path)
 @click.argument("after", metavar="RUN_B", type=Path)
 @click.option("-o", "--output", required=True, type=Path, help="The folder of the report.")
@@ -382,8 +403,11 @@ def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:
             pictures = "1 image" if images == 1 else f"{images} images"
             click.echo(f"{_STAGES[stage]} {pictures} takes about {_duration(seconds)}", err=True)
 
+    def warn(sentence: str) -> None:
+        click.echo(f"vitreport: {sentence}", err=True)
+
     with _progress(quiet) as progress:
-        finished = api.explain(settings, output, progress=progress, expect=expect)
+        finished = api.explain(settings, output, progress=progress, expect=expect, notice=warn)
     if not quiet:
         for notice in finished.manifest.data.notices:
             click.echo(f"note: {notice}")

@@ -14,7 +14,6 @@ from vitreport.analysis.agreement import map_agreement, rank_agreement
 from vitreport.analysis.statistics import FEWEST, Bootstrap
 from vitreport.analysis.trust import Trust, trust
 from vitreport.store import Run, open_run
-from vitreport.store.folder import MANIFEST
 
 FEW = Bootstrap(resamples=500)
 
@@ -175,7 +174,7 @@ def test_a_technique_that_explains_fewer_images_is_undefined(tmp_path: Path) -> 
         replace(record, most_images=1) if record.key == "raw_attention" else record
         for record in manifest.techniques
     )
-    folder.write(MANIFEST, replace(manifest, techniques=records).to_json().encode())
+    folder.commit_manifest(replace(manifest, techniques=records))
     found = trust(open_run(write_scores(root)), FEW)
     assert found is not None and found.headline is not None
     row = found.headline.row("raw_attention")

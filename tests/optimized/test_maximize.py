@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from vitreport.optimized.audited import AuditedImages
 from vitreport.optimized.maximize import Maximizer, Wish, model_of
 from vitreport.optimized.reading import reading
 from vitreport.optimized.target import Kind, Target
+from vitreport.store import RunFolder
 from vitreport.store.optimized import cross_control, optimized_records
 
 QUICK = {"steps": 3, "seeds": 2, "device": "cpu"}
@@ -256,9 +256,9 @@ def test_a_run_can_be_explained_further_with_its_pictures_in_it(run, finished):
 
 def test_the_images_may_be_gone_but_not_the_weights(tmp_path):
     place = explained_in(tmp_path)
-    manifest = json.loads((place / "run" / "manifest.json").read_text())
-    manifest["settings"] |= {"checkpoint": str(place / "gone.safetensors")}
-    (place / "run" / "manifest.json").write_text(json.dumps(manifest))
+    manifest = open_run(place / "run").manifest
+    gone = {**manifest.settings, "checkpoint": str(place / "gone.safetensors")}
+    RunFolder(place / "run").commit_manifest(replace(manifest, settings=gone))
     shutil.rmtree(place / "pictures")
     with pytest.raises(SettingsError, match=r"no longer at .*gone.safetensors; --checkpoint FILE"):
         maximize(place / "run", ["unit:2:7"], **QUICK)
@@ -314,8 +314,7 @@ def test_what_cannot_be_done_is_said_in_one_line_before_anything_is_made(run, wo
 
 def test_a_folder_that_is_no_run_or_not_finished_is_refused(run, tmp_path):
     assert call("maximize", "-o", tmp_path / "nothing").exit_code == 3
-    manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps(manifest | {"complete": False}))
+    RunFolder(run).commit_manifest(replace(open_run(run).manifest, complete=False))
     with pytest.raises(StoreError, match="not finished"):
         maximize(run, ["unit:2:7"], **QUICK)
 

@@ -16,9 +16,8 @@ from vitreport.report.html import SitePages
 from vitreport.report.image_data import table_scripts
 from vitreport.report.reading import index_page
 from vitreport.report.scale_reading import dataset_scales
-from vitreport.report.site_record import SiteRecord, read_record
+from vitreport.report.site_record import read_record
 from vitreport.store import RunFolder, open_run
-from vitreport.store.folder import MANIFEST
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -29,7 +28,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def change(root: Path, **given: object) -> None:
     folder = RunFolder(root)
-    folder.write(MANIFEST, replace(folder.manifest(), **given).to_json().encode())  # type: ignore[arg-type]
+    folder.commit_manifest(replace(folder.manifest(), **given))  # type: ignore[arg-type]
 
 
 def test_equal_runs_give_equal_bytes_whatever_the_number_of_processes(tmp_path: Path) -> None:
@@ -91,17 +90,27 @@ def test_a_record_that_names_other_places_removes_nothing_there(tmp_path: Path) 
         str(victim),
         "manifest.json",
     ]
-    record["files"] |= dict.fromkeys(names, "0")
-    (root / "report.json").write_text(json.dumps(record))
-    build_report(root, pdf=False, processes=1)
-    assert victim.read_text() == "keep me"
-    assert (root / "manifest.json").is_file()
+    for name in names:
+        RunFolder(root).write_json("report.json", _text({**record, "files": {**record["files"], name: "0"}}))
+        with pytest.raises(StoreError, match=r"report\.json cannot be read .*is no file of a report"):
+            build_report(root, pdf=False, processes=1)
+        assert victim.read_text() == "keep me"
+        assert (root / "manifest.json").is_file()
 
 
-def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
-    for text in ("", "[]", "{}", '{"format": "vitreport report", "files": 3}'):
-        (tmp_path / "report.json").write_text(text)
-        assert read_record(tmp_path) == SiteRecord()
+def _text(record: dict[str, object]) -> str:
+    return json.dumps({name: value for name, value in record.items() if name != "seal"}, indent=1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{\n "format": "vitreport report", "files": 3}'])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_damaged_record_is_refused_with_what_to_do(text: str, sealed: bool, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (folder.write_json if sealed else lambda path, text: folder.write(path, text.encode()))(
+        "report.json", text
+    )
+    with pytest.raises(StoreError, match="delete it and run 'vitreport report' again"):
+        read_record(tmp_path)
 
 
 def test_an_earlier_pdf_stays_while_the_run_is_the_same(tmp_path: Path) -> None:
@@ -110,7 +119,7 @@ def test_an_earlier_pdf_stays_while_the_run_is_the_same(tmp_path: Path) -> None:
     record = json.loads((root / "report.json").read_text())
     (root / "report.pdf").write_bytes(b"%PDF")
     record["files"]["report.pdf"] = hashlib.sha256(b"%PDF").hexdigest()
-    (root / "report.json").write_text(json.dumps(record))
+    RunFolder(root).write_json("report.json", _text(record))
     build_report(root, pdf=False, processes=1)
     assert (root / "report.pdf").is_file()
     change(root, command="another command")

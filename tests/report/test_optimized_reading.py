@@ -45,7 +45,7 @@ def picture(folder: RunFolder, slug: str, name: str, score: float | None, seam: 
         Gate("clean", None if score is None else score > 0.5, score, "the target is the likeliest class"),
     )
     looks = {kind: look(score, 1) for kind in ("clean", "shifted", "blurred")}
-    return OptimizedPicture(name, path, seam, 0.25, looks, gates)
+    return OptimizedPicture(name, path, seam, 0.25, looks, gates, folder.sha256(path))
 
 
 def write_record(root: Path, target: str, scores: list[float | None], seam: float = 1.0) -> OptimizedRecord:
@@ -80,7 +80,7 @@ def write_record(root: Path, target: str, scores: list[float | None], seam: floa
         gates=(Gate("seeds", True, 1.0, "all seeds lead to the target"),),
         feature_cosine=0.83,
     )
-    folder.write(record_path(slug, "0123abcd"), record.to_json().encode())
+    folder.write_json(record_path(slug, "0123abcd"), record.to_json())
     return record
 
 
@@ -93,7 +93,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cross = CrossControl(
         "0123abcd", ("class:1", "class:2"), ((0.97, 2e-5), (1e-5, 0.91)), ((True, False), (False, True))
     )
-    RunFolder(root).write(CONTROLS, cross.to_json().encode())
+    RunFolder(root).write_json(CONTROLS, cross.to_json())
     return root
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pdf_reading import CHAPTERS, HOSTILE, Document, drawn
 from synthetic_run import FAILURE, write_run
 
 from vitreport.errors import SettingsError, StoreError
-from vitreport.store import Run, open_run
+from vitreport.store import Run, RunFolder, open_run
 
 
 def test_the_first_page_has_the_verdict_the_caveats_and_the_contents(document: Document) -> None:
@@ -79,9 +80,11 @@ def test_every_technique_says_what_it_shows_and_what_not(document: Document, dra
 
 def test_a_skipped_technique_gives_its_reason(tmp_path: Path) -> None:
     root = write_run(tmp_path / "run", 2)
-    manifest = json.loads((root / "manifest.json").read_text())
-    manifest["techniques"][0]["skipped"] = "this model has no token to read out"
-    (root / "manifest.json").write_text(json.dumps(manifest))
+    folder = RunFolder(root)
+    manifest = folder.manifest()
+    first, *others = manifest.techniques
+    skipped = replace(first, skipped="this model has no token to read out")
+    folder.commit_manifest(replace(manifest, techniques=(skipped, *others)))
     document = Document(drawn(open_run(root)))
     assert "Did not run: this model has no token to read out" in document.words
     assert "1 technique did not run on this model" in document.words

@@ -16,7 +16,7 @@ from vitreport.report.scale_reading import SAMPLES, dataset_scales, even_sample
 from vitreport.report.sections import map_section
 from vitreport.settings import SHARD_SIZE
 from vitreport.store import Run, RunFolder, open_run
-from vitreport.store.folder import MANIFEST, technique_part
+from vitreport.store.folder import technique_part
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_skipped_techniques_are_listed_with_their_reason(tmp_path: Path) -> None
     folder = RunFolder(root)
     manifest = folder.manifest()
     skipped = replace(technique_record("attention_flow"), skipped="it needs one window over the whole image")
-    folder.write(MANIFEST, replace(manifest, techniques=(*manifest.techniques, skipped)).to_json().encode())
+    folder.commit_manifest(replace(manifest, techniques=(*manifest.techniques, skipped)))
     run = open_run(root)
     page = next(image_pages(run, dataset_scales(run), neighbours(image_rows(run))))
     assert [(problem.key, problem.reason) for problem in page.skipped] == [

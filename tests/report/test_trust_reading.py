@@ -18,7 +18,6 @@ from vitreport.report.trust_agreement import agreement_sentences
 from vitreport.report.trust_page import FURTHER, TrustPage
 from vitreport.report.trust_reading import trust_page
 from vitreport.store import Run, open_run
-from vitreport.store.folder import MANIFEST
 
 FEW = Bootstrap(resamples=300)
 
@@ -271,7 +270,7 @@ def test_a_technique_asked_for_fewer_images_says_so(tmp_path: Path) -> None:
         replace(record, most_images=2) if record.key == "raw_attention" else record
         for record in manifest.techniques
     )
-    folder.write(MANIFEST, replace(manifest, techniques=records).to_json().encode())
+    folder.commit_manifest(replace(manifest, techniques=records))
     page = read(write_scores(root))
     assert page.headline is not None and page.headline.board is not None
     (row,) = (row for row in page.headline.board.unranked if row.key == "raw_attention")

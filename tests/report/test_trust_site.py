@@ -41,7 +41,6 @@ from vitreport.report.build import build_report
 from vitreport.report.html import SitePages
 from vitreport.report.reading import index_page
 from vitreport.store import open_run
-from vitreport.store.folder import MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +289,7 @@ def test_hostile_titles_and_names_are_only_text(tmp_path: Path) -> None:
         replace(record, title=f"{record.title} {bad}") if record.kind == "map" else record
         for record in manifest.techniques
     )
-    folder.write(MANIFEST, replace(manifest, techniques=records).to_json().encode())
+    folder.commit_manifest(replace(manifest, techniques=records))
     by = [replace(record, title=f"{record.title} {bad}", short=bad) for record in metrics()]
     write_scores(root, by=by)
     build_report(root, pdf=False, processes=1)
@@ -318,7 +317,7 @@ def test_forty_settings_have_a_light_index(tmp_path: Path) -> None:
             table = folder.read_table(f"data/maps/{first.folder}/{part}")
             folder.write_table(f"data/maps/{record.folder}/{part}", table)
     wider = replace(manifest, techniques=(*manifest.techniques, *more))
-    folder.write(MANIFEST, wider.to_json().encode())
+    folder.commit_manifest(wider)
     write_scores(root, most=16, by=metrics()[:1])
     run = open_run(root)
     page = index_page(run, {}, trust(run, Bootstrap(resamples=200)))

@@ -32,7 +32,7 @@ def test_a_manifest_is_readable_and_in_a_fixed_order(manifest: Manifest) -> None
     text = manifest.to_json()
     assert text.endswith("}\n")
     body = json.loads(text)
-    assert (body["format"], body["version"]) == ("vitreport run", 1)
+    assert (body["format"], body["version"]) == ("vitreport run", 2)
     assert list(body) == sorted(body)
     shuffled = dataclasses.replace(manifest, bound=dict(reversed(manifest.bound.items())))
     assert shuffled.to_json() == text
@@ -81,10 +81,10 @@ def test_what_is_no_manifest_is_refused(text: str) -> None:
         Manifest.from_json(text, "/run/manifest.json")
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, 3, None, "2"])
 def test_another_version_is_refused_with_both(version: object, manifest: Manifest) -> None:
     text = json.dumps(_body(manifest) | {"version": version})
-    with pytest.raises(StoreError, match=f"here has version {version}; this vitreport reads version 1"):
+    with pytest.raises(StoreError, match=f"here has version {version}; this vitreport reads version 2"):
         Manifest.from_json(text, "here")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +24,14 @@ from vitreport.store.optimized import (
     record_path,
 )
 
+PNG_SHA256 = hashlib.sha256(b"png").hexdigest()
 PATH = record_path("unit-8-17", "01234567")
 
 
 def picture(name: str, *gates: Gate) -> OptimizedPicture:
     look = Look(activation=1.5, predicted=3, score=None, rank=None)
     file = picture_path("unit-8-17", "01234567", name)
-    return OptimizedPicture(name, file, 1.01, None, {"clean": look}, gates)
+    return OptimizedPicture(name, file, 1.01, None, {"clean": look}, gates, PNG_SHA256)
 
 
 def record(*gates: Gate, together: bool | None = True) -> OptimizedRecord:
@@ -57,7 +59,7 @@ def stored(root: Path, found: OptimizedRecord) -> RunFolder:
     folder = RunFolder(root)
     for one in (*found.pictures, found.noise):
         folder.write(one.file, b"png")
-    folder.write(PATH, found.to_json().encode())
+    folder.write_json(PATH, found.to_json())
     return folder
 
 
@@ -82,7 +84,22 @@ def test_a_record_whose_picture_is_missing_counts_as_none(tmp_path):
 def test_a_damaged_record_says_what_to_do(tmp_path, text):
     folder = stored(tmp_path, record())
     folder.write(PATH, text.encode())
+    with pytest.raises(StoreError, match="run the same 'vitreport maximize' command again"):
+        optimized_records(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", '{\n "format": "vitreport run", "version": 1}', "{\n"])
+def test_a_sealed_record_of_something_else_says_what_to_do(tmp_path, text):
+    folder = stored(tmp_path, record())
+    folder.write_json(PATH, text)
     with pytest.raises(StoreError, match="delete it and run 'vitreport maximize' again"):
+        optimized_records(folder)
+
+
+def test_a_picture_that_the_disk_has_changed_is_named(tmp_path):
+    folder = stored(tmp_path, record())
+    (tmp_path / record().pictures[0].file).write_bytes(b"pnh")
+    with pytest.raises(StoreError, match=r"seed-0\.png is not as it was written; run the same 'vi"):
         optimized_records(folder)
 
 
@@ -109,8 +126,8 @@ def test_the_cross_control_reads_back(tmp_path):
     found = CrossControl(
         "89abcdef", ("class:1", "class:2"), ((0.9, 0.0), (0.1, 0.8)), ((True, False), (False, True))
     )
-    folder.write(CONTROLS, found.to_json().encode())
+    folder.write_json(CONTROLS, found.to_json())
     assert cross_control(folder) == found
     folder.write(CONTROLS, b"{}")
-    with pytest.raises(StoreError, match="delete it"):
+    with pytest.raises(StoreError, match=r"controls\.json is not as it was written"):
         cross_control(folder)

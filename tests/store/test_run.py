@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from synthetic_run import CLASSES, COLS, ROWS, write_run
 from vitreport.errors import StoreError
 from vitreport.explanation import Attribution
 from vitreport.settings import SHARD_SIZE
-from vitreport.store import Run, open_run
+from vitreport.store import Run, RunFolder, open_run
 from vitreport.store.folder import images_part, technique_part
 from vitreport.store.schema import maps_table
 
@@ -124,9 +125,11 @@ def test_a_failed_map_gives_its_reason(tmp_path: Path) -> None:
 
 def test_a_skipped_technique_gives_its_reason(tmp_path: Path) -> None:
     root = write_run(tmp_path / "run")
-    manifest = root / "manifest.json"
-    text = manifest.read_text().replace('"skipped": null', '"skipped": "this model has no windows"')
-    manifest.write_text(text)
+    folder = RunFolder(root)
+    manifest = folder.manifest()
+    first, *others = manifest.techniques
+    skipped = replace(first, skipped="this model has no windows")
+    folder.commit_manifest(replace(manifest, techniques=(skipped, *others)))
     run = open_run(root)
     with pytest.raises(
         StoreError, match="'raw_attention' was skipped on this model: this model has no windows"

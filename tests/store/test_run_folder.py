@@ -36,7 +36,7 @@ def test_a_run_is_claimed_with_its_manifest(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_at_its_first_file_is_claimed(tmp_path: Path) -> None:
-    (tmp_path / ".manifest.json.writing").write_text('{"form')
+    (tmp_path / ".manifest.json.0123abcd.writing").write_text('{"form')
     assert RunFolder(tmp_path).claim() is None
 
 

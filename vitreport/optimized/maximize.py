@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -189,7 +190,7 @@ class Maximizer:
             scores=tuple(scores),
             passes=tuple(passes),
         )
-        self._run.folder.write(store.CONTROLS, found.to_json().encode())
+        self._run.folder.write_json(store.CONTROLS, found.to_json())
         return found
 
     def _targets(self) -> list[Target]:
@@ -244,10 +245,12 @@ class Maximizer:
             files = [store.picture_path(target.slug, name, one) for one in names]
             everything = [target] * len(shown), [said] * len(shown)
             pictures = gates.judged(self._model, shown, *everything, names, files)
-            for picture, pixels in zip(pictures, shown, strict=True):
-                self._run.folder.write(picture.file, _png(pixels))
+            for number, pixels in enumerate(shown):
+                content = _png(pixels)
+                self._run.folder.write(files[number], content)
+                pictures[number] = replace(pictures[number], sha256=hashlib.sha256(content).hexdigest())
             record = self._record(target, said, pictures, own, parametrisation.statistics)
-            self._run.folder.write(self._path(target), record.to_json().encode())
+            self._run.folder.write_json(self._path(target), record.to_json())
 
     def _record(
         self,
@@ -282,7 +285,11 @@ class Maximizer:
         )
 
     def _stored(self, target: Target) -> OptimizedRecord | None:
-        return store.read_record(self._run.folder, self._path(target))
+        """What is there of a target, whole; damaged pictures count as none and are made again."""
+        try:
+            return store.read_record(self._run.folder, self._path(target))
+        except StoreError:
+            return None
 
     def _path(self, target: Target) -> str:
         return store.record_path(target.slug, self._digest(target))

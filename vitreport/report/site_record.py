@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitreport.errors import StoreError
 from vitreport.store import RunFolder
+from vitreport.store.folder import REPORT as RECORD
+from vitreport.store.folder import remedy
+from vitreport.store.seal import sealed_json
 
-RECORD = "report.json"
-_FORMAT = "vitreport report"
+_FORMAT, _VERSION = "vitreport report", 2
 _ROOMS = ("report/", "pdf/", "report.pdf")
 
 
@@ -34,7 +37,7 @@ class SiteRecord:
         """The record as indented JSON with sorted names."""
         body = {
             "format": _FORMAT,
-            "version": 1,
+            "version": _VERSION,
             "manifest_sha256": self.manifest_sha256,
             "files": dict(self.files),
         }
@@ -42,27 +45,33 @@ class SiteRecord:
 
 
 def read_record(root: Path) -> SiteRecord:
-    """The record of the report that is there; an empty one where there is none that can be read."""
+    """The record of the report that is there; an empty one where there is none.
+
+    Raises:
+        StoreError: it is not as it was written, or another program wrote it.
+    """
+    folder = RunFolder(root)
+    if not folder.has(RECORD):
+        return SiteRecord()
     try:
-        body = json.loads((root / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return SiteRecord()
-    if not isinstance(body, dict) or body.get("format") != _FORMAT:
-        return SiteRecord()
-    files = body.get("files")
-    entries = files.items() if isinstance(files, dict) else ()
-    return SiteRecord(
-        str(body.get("manifest_sha256", "")),
-        {str(path): str(sha256) for path, sha256 in entries if _is_ours(root, str(path))},
-    )
+        body = json.loads(folder.read_json(RECORD))
+        if body["format"] != _FORMAT or body["version"] != _VERSION:
+            raise ValueError("another format or version")
+        files = {str(path): str(sha256) for path, sha256 in body["files"].items()}
+        strangers = [path for path in files if not _is_ours(root, path)]
+        if strangers:
+            raise ValueError(f"{strangers[0]!r} is no file of a report")
+        return SiteRecord(str(body["manifest_sha256"]), files)
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        raise StoreError(f"{root / RECORD} cannot be read ({error}); {remedy(RECORD)}") from error
 
 
 def replace_record(root: Path, old: SiteRecord, new: SiteRecord) -> None:
     """Removes what only `old` lists, then commits `new`. Nothing else is ever removed."""
     remove(root, old.files.keys() - new.files.keys())
-    text = new.to_json().encode()
-    if not (root / RECORD).is_file() or (root / RECORD).read_bytes() != text:
-        RunFolder(root).write(RECORD, text)
+    content = sealed_json(new.to_json())
+    if not (root / RECORD).is_file() or (root / RECORD).read_bytes() != content:
+        RunFolder(root).write(RECORD, content)
 
 
 def remove(root: Path, paths: Iterable[str]) -> None:

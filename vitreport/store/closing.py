@@ -25,6 +25,28 @@ def check_same_run(folder: RunFolder, before: Manifest, now: Manifest) -> None:
         )
 
 
+def discard_damaged(folder: RunFolder, before: Manifest) -> list[str]:
+    """Removes the tables of a run that are not as they were written, so that they are computed again.
+
+    Args:
+        folder: the run folder.
+        before: its manifest; of a finished run it lists what must be there.
+
+    Returns:
+        Paths of what was damaged or, of a finished run, missing.
+    """
+    tables = [path for path in folder.files_below("data") if path.endswith(".parquet")]
+    damaged = [
+        path
+        for path in tables
+        if not folder.is_whole(path) or before.files.get(path) not in (None, folder.sha256(path))
+    ]
+    for path in damaged:
+        folder.remove(path)
+    missing = before.files.keys() - set(tables) if before.complete else set()
+    return sorted({*damaged, *(path for path in missing if path.endswith(".parquet"))})
+
+
 def close(
     folder: RunFolder, manifest: Manifest, progress: Callable[[int, int], None] | None = None
 ) -> Manifest:
@@ -50,6 +72,7 @@ def close(
     for metric in manifest.metrics:
         for record in (*manifest.techniques, *manifest.controls):
             parts += folder.score_parts(metric, record)
+    parts += folder.files_below(paths.DEMO)
     data = dataclasses.replace(manifest.data, quarantined=quarantined, failed=failed)
     files = {}
     for number, part in enumerate(sorted(parts)):

@@ -1,7 +1,7 @@
 """The run folder on disk: where things are, and how they get there whole.
 
-A file is written beside its place and moved into it; its presence is the commit mark. Nothing that is
-committed is ever deleted here.
+A file is written beside its place and moved into it; its presence is the commit mark. Tables and JSON carry
+a seal, so that what a disk has changed since is never read as if it were whole.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +19,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vitreport.errors import StoreError
-from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord
+from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord, check_format
+from vitreport.store.seal import is_sealed_table, opened_json, sealed_json, sealed_table
 
 MANIFEST = "manifest.json"
 CATALOGUE = "data/catalogue.parquet"
 TIMINGS = "timings.json"
-DEMO_TABLE = "demo/images.csv"
+REPORT = "report.json"
+"""The list of what the report consists of."""
+_MADE_BY = {"optimized": "maximize", "report": "report", "report.pdf": "report", "pdf": "report"}
+WRITING = ".writing"
+"""How the name of a file ends that is being written: a killed process may leave one."""
+DEMO = "demo"
+DEMO_TABLE = f"{DEMO}/images.csv"
 """The table of the demonstration's images, whose folder may be there before the run."""
+
+
+def remedy(path: str) -> str:
+    """What to do about a file that is missing or damaged."""
+    if path == MANIFEST:
+        return "put back a copy of it, or choose another -o and explain the images anew"
+    if path == REPORT:
+        return "delete it and run 'vitreport report' again"
+    command = _MADE_BY.get(path.partition("/")[0], "explain")
+    return f"run the same 'vitreport {command}' command again, it makes it anew"
 
 
 def part_name(shard: int) -> str:
@@ -70,11 +89,11 @@ class RunFolder:
         nearest = next(place for place in (self.root, *self.root.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise StoreError(f"cannot write to {nearest}; choose another -o")
-        demo = Path(DEMO_TABLE).parent.name
-        own = {f".{MANIFEST}.writing", f".{demo}.writing"}
-        own |= {demo} if (self.root / DEMO_TABLE).is_file() else set()
+        own = {DEMO} if (self.root / DEMO_TABLE).is_file() else set()
         strangers = sorted(
-            path.name for path in (self.root.iterdir() if self.root.exists() else ()) if path.name not in own
+            path.name
+            for path in (self.root.iterdir() if self.root.exists() else ())
+            if path.name not in own and not (path.name.startswith(".") and path.name.endswith(WRITING))
         )
         if strangers:
             raise StoreError(
@@ -93,20 +112,18 @@ class RunFolder:
         Raises:
             StoreError: there is none, or it cannot be read.
         """
-        path = self.root / MANIFEST
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise StoreError(
-                f"{self.root} is not a run: it has no {MANIFEST}; 'vitreport explain' makes one"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"cannot read {path}: {error}") from error
-        return Manifest.from_json(text, str(path))
+        if not self.has(MANIFEST):
+            raise StoreError(f"{self.root} is not a run: it has no {MANIFEST}; 'vitreport explain' makes one")
+        content = self.read(MANIFEST)
+        text = opened_json(content)
+        if text is None:
+            check_format(content, str(self.root / MANIFEST))
+            raise self.damaged(MANIFEST)
+        return Manifest.from_json(text, str(self.root / MANIFEST))
 
     def commit_manifest(self, manifest: Manifest) -> None:
         """Writes the manifest."""
-        self.write(MANIFEST, manifest.to_json().encode())
+        self.write_json(MANIFEST, manifest.to_json())
 
     def has(self, path: str) -> bool:
         """True where the file at `path` is committed."""
@@ -124,7 +141,7 @@ class RunFolder:
             StoreError: the disk is full or the place cannot be written.
         """
         place = self.root / path
-        writing = place.with_name(f".{place.name}.writing")
+        writing = place.with_name(f".{place.name}.{secrets.token_hex(4)}{WRITING}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with writing.open("wb") as file:
@@ -132,36 +149,87 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             writing.replace(place)
-        except OSError as error:
+        except BaseException as error:
             with suppress(OSError):
                 writing.unlink()  # on a full disk even half a file is in the way
+            if not isinstance(error, OSError):
+                raise
             raise StoreError(
                 f"cannot write {place}: {error.strerror}; what is finished is kept: "
                 "make room and run the same command again"
             ) from error
 
     def write_table(self, path: str, table: pa.Table) -> None:
-        """Commits `table` as Parquet (zstd); equal tables give equal bytes."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=64)
-        self.write(path, sink.getvalue().to_pybytes())
+        """Commits `table` as sealed Parquet; equal tables give equal bytes."""
+        self.write(path, sealed_table(table))
+
+    def write_json(self, path: str, text: str) -> None:
+        """Commits a JSON object, written with an indent of 1, under a seal."""
+        self.write(path, sealed_json(text))
+
+    def read(self, path: str) -> bytes:
+        """Reads a file of the run.
+
+        Raises:
+            StoreError: it is missing or cannot be read.
+        """
+        try:
+            return (self.root / path).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{self.root / path} is missing; {remedy(path)}") from None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.root / path}: {error.strerror}") from error
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Reads a Parquet file of the run.
 
         Raises:
-            StoreError: it is missing or damaged.
+            StoreError: it is missing, or not what was written.
+        """
+        content = self.read(path)
+        if not is_sealed_table(content):
+            raise self.damaged(path)
+        return pq.read_table(pa.BufferReader(content), columns=columns, partitioning=None)
+
+    def read_json(self, path: str) -> str:
+        """Reads what `write_json` wrote.
+
+        Raises:
+            StoreError: it is missing, or not what was written.
+        """
+        text = opened_json(self.read(path))
+        if text is None:
+            raise self.damaged(path)
+        return text
+
+    def damaged(self, path: str) -> StoreError:
+        """What is said of a file that is not what was written."""
+        return StoreError(f"{self.root / path} is not as it was written; {remedy(path)}")
+
+    def is_whole(self, path: str) -> bool:
+        """True where the sealed file at `path` is there and as it was written."""
+        try:
+            content = (self.root / path).read_bytes()
+        except OSError:
+            return False
+        return is_sealed_table(content) if path.endswith(".parquet") else opened_json(content) is not None
+
+    def files_below(self, room: str) -> Iterator[str]:
+        """Paths of all files in a folder of the run and below it, sorted; half-written ones are left out."""
+        for place in sorted((self.root / room).rglob("*")):
+            if place.is_file() and not place.name.endswith(WRITING):
+                yield place.relative_to(self.root).as_posix()
+
+    def remove(self, path: str) -> None:
+        """Removes a file of the run.
+
+        Raises:
+            StoreError: it cannot be removed.
         """
         try:
-            return pq.read_table(self.root / path, columns=columns, partitioning=None)
-        except FileNotFoundError:
-            raise StoreError(
-                f"{self.root / path} is missing; run the same 'vitreport explain' command again"
-            ) from None
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(
-                f"{self.root / path} is damaged; delete it and run the same 'vitreport explain' command again"
-            ) from error
+            (self.root / path).unlink()
+        except OSError as error:
+            raise StoreError(f"cannot remove {self.root / path}: {error.strerror}; remove it") from error
 
     def sha256(self, path: str) -> str:
         """SHA-256 of the file at `path`, hex."""

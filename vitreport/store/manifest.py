@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -17,7 +18,7 @@ from vitreport.explanation import ClassNames
 from vitreport.settings import Parameter, TechniqueSpec
 
 FORMAT = "vitreport run"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -254,15 +255,7 @@ class Manifest:
         Raises:
             StoreError: `text` is no manifest, or one of another version.
         """
-        try:
-            body = json.loads(text)
-        except ValueError as error:
-            raise StoreError(f"{where} is not valid JSON: {error}") from error
-        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-            raise StoreError(f"{where} is not the manifest of a vitreport run")
-        version = body.pop("version", None)
-        if version != VERSION:
-            raise StoreError(f"{where} has version {version}; this vitreport reads version {VERSION}")
+        body = _body(text, where)
         try:
             model = body.pop("model")
             for name in ("grid", "patch_size", "input_size", "class_names", "wordnet_ids"):
@@ -279,6 +272,30 @@ class Manifest:
             )
         except (KeyError, TypeError) as error:
             raise StoreError(f"{where} lacks or has an unknown field: {error}") from error
+
+
+def check_format(content: bytes, where: str) -> None:
+    """Refuses what was never the manifest of a run that this version reads, whatever became of its bytes.
+
+    Raises:
+        StoreError: `content` is JSON of something else, or a manifest of another version.
+    """
+    with suppress(ValueError, RecursionError):
+        if isinstance(json.loads(content), dict):
+            _body(content.decode(), where)
+
+
+def _body(text: str, where: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        raise StoreError(f"{where} is not the manifest of a vitreport run")
+    version = body.pop("version", None)
+    if version != VERSION:
+        raise StoreError(f"{where} has version {version}; this vitreport reads version {VERSION}")
+    return body
 
 
 def _metric(record: Mapping[str, Any]) -> MetricRecord:

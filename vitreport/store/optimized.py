@@ -65,6 +65,7 @@ class OptimizedPicture:
             embeddings are, or None where the model has none.
         looks: by ``clean``, ``shifted`` and ``blurred``.
         gates: of this picture.
+        sha256: of the file, hex.
     """
 
     name: str
@@ -73,6 +74,7 @@ class OptimizedPicture:
     likeness: float | None
     looks: Mapping[str, Look]
     gates: tuple[Gate, ...]
+    sha256: str = ""
 
     @property
     def passed(self) -> bool:
@@ -250,14 +252,18 @@ def read_record(folder: RunFolder, path: str) -> OptimizedRecord | None:
     """Reads a target's record; None where it, or a picture that it names, is missing.
 
     Raises:
-        StoreError: it is there and cannot be read.
+        StoreError: it, or a picture, is not as it was written.
     """
     if not folder.has(path):
         return None
-    place = folder.root / path
-    record = OptimizedRecord.from_json(place.read_text(encoding="utf-8"), str(place))
-    whole = all(folder.has(picture.file) for picture in (*record.pictures, record.noise))
-    return record if whole else None
+    record = OptimizedRecord.from_json(folder.read_json(path), str(folder.root / path))
+    pictures = (*record.pictures, record.noise)
+    if not all(folder.has(picture.file) for picture in pictures):
+        return None
+    for picture in pictures:
+        if folder.sha256(picture.file) != picture.sha256:
+            raise folder.damaged(picture.file)
+    return record
 
 
 def optimized_records(folder: RunFolder) -> list[OptimizedRecord]:
@@ -277,8 +283,9 @@ def cross_control(folder: RunFolder) -> CrossControl | None:
     Raises:
         StoreError: it cannot be read.
     """
-    place = folder.root / CONTROLS
-    return CrossControl.from_json(place.read_text(encoding="utf-8"), str(place)) if place.is_file() else None
+    if not folder.has(CONTROLS):
+        return None
+    return CrossControl.from_json(folder.read_json(CONTROLS), str(folder.root / CONTROLS))
 
 
 def _damaged(where: str, error: Exception) -> StoreError:
