@@ -20,6 +20,7 @@ from vitreport import RunSettings, explain, open_run
 from vitreport.engines import Receipt, Resources
 from vitreport.errors import SettingsError, StoreError, TechniqueError
 from vitreport.images.decode import decode
+from vitreport.images.decoder import decoded
 from vitreport.model.head import Head
 from vitreport.model.load import VisionModel, load_model
 from vitreport.model.trace import Forward, Tracer
@@ -148,11 +149,11 @@ def test_the_timing_of_the_decoders_does_not_matter(
     explain(settings(pictures), tmp_path / "calm")
     generator = random.Random(0)
 
-    def slow(path: Path) -> Any:
+    def slow(path: Path, use: Any) -> Any:
         time.sleep(generator.random() * 0.02)
-        return decode(path)
+        return decoded(path, use)
 
-    monkeypatch.setattr(vitreport.batches, "decode", slow)
+    monkeypatch.setattr(vitreport.batches, "decoded", slow)
     monkeypatch.setattr(vitreport.batches, "_DECODERS", 7)
     explain(settings(pictures), tmp_path / "wild")
     assert stored(tmp_path / "calm") == stored(tmp_path / "wild")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitreport.errors import ImageError
 from vitreport.explanation import ImageRef, View
-from vitreport.images.decode import decode
+from vitreport.images.decoder import decoded
 from vitreport.plan import Plan
 
 _DECODERS = min(4, os.cpu_count() or 1)
@@ -41,7 +41,7 @@ def prepared_batches(plan: Plan, refs: Sequence[ImageRef]) -> Iterator[list[Prep
 
 def _prepare(plan: Plan, ref: ImageRef) -> Prepared:
     try:
-        pixels, view = plan.model.preparation(decode(plan.catalogue.paths[ref.id]))
+        pixels, view = decoded(plan.catalogue.paths[ref.id], plan.model.preparation)
     except ImageError as error:
         return Prepared(ref, reason=str(error))
     return Prepared(ref, pixels, view)

@@ -19,7 +19,7 @@ from vitreport.engines import SCORE, Receipt
 from vitreport.errors import ImageError, SettingsError
 from vitreport.explanation import ImageRef
 from vitreport.faithfulness.metric import BACKGROUND, IGNORED, Case, Gallery, Metric
-from vitreport.images.decode import decode_mask
+from vitreport.images.decoder import decoded_mask
 from vitreport.model.trace import Trace
 from vitreport.plan import Plan
 from vitreport.store import MetricRecord, RunFolder, TechniqueRecord
@@ -300,7 +300,7 @@ class Scorer:
         if path is None:
             return nothing, "there is no mask"
         try:
-            levels = decode_mask(path)
+            levels = decoded_mask(path)
         except ImageError as error:
             return nothing, f"the mask cannot be read: {error}"
         height, width = levels.shape

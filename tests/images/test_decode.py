@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import struct
 import warnings
@@ -14,8 +15,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
+import vitreport.images.decode
 from vitreport.errors import ImageError
 from vitreport.images.decode import FORMATS, PIXEL_LIMIT, decode
+from vitreport.images.file import FILE_LIMIT
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 
@@ -400,3 +403,49 @@ def test_all_photos_decode_as_pillow_converts_them() -> None:
     assert len(paths) == 120
     for path in paths:
         np.testing.assert_array_equal(decode(path), pillow(path))
+
+
+def jpeg_of_scans(scans: int) -> bytes:
+    """A progressive JPEG with a number of empty scans before its end."""
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64), 90).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    last = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[last:-2] * scans + whole[-2:]
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg_of_scans(5000))
+    with pytest.raises(ImageError, match=r"it has 5,00\d scans; JPEGs of more than 200 are refused"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_a_progressive_jpeg_of_many_scans_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg_of_scans(150))
+    assert decode(tmp_path / "a.jpg").shape == (64, 64, 3)
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path, colours: Image.Image) -> None:
+    colours.save(tmp_path / "a.webp")
+    os.truncate(tmp_path / "a.webp", FILE_LIMIT + 1)
+    with pytest.raises(ImageError, match=r"^the file has 0.5 GiB; files of more than 512 MiB are not read$"):
+        decode(tmp_path / "a.webp")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_file_of_the_system_that_says_it_is_empty_is_not_read() -> None:
+    with pytest.raises(ImageError, match=r"^the file is empty$"):
+        decode(Path("/proc/self/status"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "F", "I;16", "I"])
+def test_a_picture_that_is_converted_in_several_bands_is_that_of_one(
+    tmp_path: Path, colours: Image.Image, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = np.asarray(colours.convert("L"))
+    kinds = {"F": grey.astype(np.float32) - 9.5, "I;16": grey.astype(np.uint16) * 7, "I": grey * np.int32(99)}
+    picture = Image.fromarray(kinds[mode]) if mode in kinds else colours.convert(mode)
+    picture.save(tmp_path / "a.tif")
+    whole = decode(tmp_path / "a.tif")
+    monkeypatch.setattr(vitreport.images.decode, "_BAND", 7 * 56)
+    np.testing.assert_array_equal(decode(tmp_path / "a.tif"), whole)

@@ -347,7 +347,7 @@ def test_files_that_a_table_names_in_vain_are_kept_for_quarantine() -> None:
     [
         ("file,label\n0.png,1\n", "has no column 'path'"),
         ("path;label\n0.png;1\n", "separated by ';'; separate them by commas"),
-        ("", "has no column 'path'"),
+        ("", "the file is empty"),
         ("path,label\n", "names no image"),
         ("path,label\n\n,\n", "names no image"),
         ("path,label\n,1\n", "row 2 of t/photos.csv names no path"),

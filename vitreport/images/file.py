@@ -22,23 +22,48 @@ _UNPRINTABLE = {
 }
 
 
+# A file that became a pipe in the meantime is opened without waiting for the pipe's other end.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+FILE_LIMIT = 1 << 29
+"""Bytes of the largest file that is read: 512 MiB, what the largest picture takes with 16 bits a channel."""
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Opens a regular file for reading; anything else (a pipe, a device, a folder) is never opened.
+
+    Nor are files that are empty, or say that they are, as those of ``/proc`` do, which may never end.
 
     Raises:
         ImageError: why it cannot be opened; the reason does not name the file.
     """
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ImageError(_KINDS.get(stat.S_IFMT(mode), "not a regular file"))
-        return path.open("rb")
+        _check(path.stat())
+        file = os.fdopen(os.open(path, _READ), "rb")
     except FileNotFoundError:
         raise ImageError("a link to nothing" if path.is_symlink() else "no such file") from None
     except OSError as error:
         raise ImageError(system_reason(error)) from None
     except ValueError:
         raise ImageError("its name is not a valid file name") from None
+    try:
+        _check(os.fstat(file.fileno()))
+    except ImageError:
+        file.close()
+        raise
+    return file
+
+
+def _check(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(_KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file"))
+    if not status.st_size:
+        raise ImageError("the file is empty")
+    if status.st_size > FILE_LIMIT:
+        raise ImageError(
+            f"the file has {status.st_size / 2**30:,.1f} GiB; files of more than {FILE_LIMIT >> 20} MiB "
+            "are not read"
+        )
 
 
 def system_reason(error: OSError) -> str:

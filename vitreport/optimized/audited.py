@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitreport.errors import ImageError
-from vitreport.images.decode import decode
+from vitreport.images.decoder import decoded
 from vitreport.images.file import open_regular
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import automatic_batch_size
@@ -79,7 +79,7 @@ class AuditedImages:
                 with open_regular(Path(ref.uri)) as file:
                     same = hashlib.file_digest(file, "sha256").hexdigest() == ref.sha256
                 if same:
-                    return preparation.plain(preparation(decode(Path(ref.uri)))[0]).clamp(0, 1)
+                    return preparation.plain(decoded(Path(ref.uri), preparation)[0]).clamp(0, 1)
             except (ImageError, OSError):
                 pass
             self._lost.add(image_id)
