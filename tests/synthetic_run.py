@@ -39,6 +39,9 @@ COLUMNS = {
     | {"first": "list<int32>"},
     "token_norms": dict.fromkeys(("blocks", "prefix", "rows", "cols"), "int32")
     | dict.fromkeys(("prefix_values", "values"), "list<float32>"),
+    "patch_rollout": dict.fromkeys(("prefix", "rows", "cols"), "int32")
+    | dict.fromkeys(("readout", "own", "scales"), "list<float32>")
+    | {"values": "list<uint8>"},
 }
 NO_CLASS = "the model has no classifier, so there is no class to explain"
 CLASSES = ("disc", "square", "triangle", "star", "cross")
@@ -96,6 +99,7 @@ def techniques() -> tuple[TechniqueRecord, ...]:
         technique_record("qkv", "observation", class_specific=True),
         technique_record("logit_lens", "observation"),
         technique_record("token_norms", "observation"),
+        technique_record("patch_rollout", "observation"),
     )
 
 
@@ -421,6 +425,8 @@ def _technique_table(
         return observations_table([lens_row(ref, said[ref.id]) for ref in refs], record.columns)
     if record.name == "token_norms":
         return observations_table(token_norm_rows(refs, rng), record.columns)
+    if record.name == "patch_rollout":
+        return observations_table([patch_rollout_row(ref, rng) for ref in refs], record.columns)
     rows = []
     for ref in refs:
         for target in targets[ref.id] if record.class_specific else (None,):
@@ -498,3 +504,23 @@ def token_norm_rows(refs: list[ImageRef], rng: np.random.Generator) -> list[dict
         }
         for ref in refs
     ]
+
+
+def patch_rollout_row(ref: ImageRef, rng: np.random.Generator) -> dict[str, object]:
+    """Rollout between all tokens; every patch draws most from itself, then from its right neighbour."""
+    tokens = 1 + ROWS * COLS
+    matrix = 0.2 * rng.random((tokens, tokens)) + np.eye(tokens) + 0.5 * np.eye(tokens, k=1)
+    matrix /= matrix.sum(1, keepdims=True)
+    own = matrix.diagonal().astype(np.float32)
+    np.fill_diagonal(matrix, 0)
+    scales = matrix.max(0)
+    return {
+        "id": ref.id,
+        "prefix": 1,
+        "rows": ROWS,
+        "cols": COLS,
+        "readout": [1.0, *[0.0] * (tokens - 1)],
+        "own": own,
+        "scales": scales.astype(np.float32),
+        "values": np.rint(255 * matrix / scales).astype(np.uint8).ravel(),
+    }

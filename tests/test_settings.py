@@ -160,6 +160,7 @@ FULL: dict[str, Any] = {
     "metrics": ["relevance_gain:steps=5"],
     "score_images": 40,
     "masks": "masks",
+    "inspect": 3,
     "techniques": ["core", "attention_rollout:fusion=max"],
     "targets": ["predicted", "tiger cat"],
     "batch_size": 8,

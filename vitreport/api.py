@@ -81,6 +81,7 @@ def explain(
             techniques=tuple(techniques),
             metrics=tuple(metrics) or ("none",),
             masks=settings.masks or before.settings.get("masks"),
+            inspect=before.settings.get("inspect") if settings.inspect is None else settings.inspect,
         )
     plan = make_plan(settings, batch_size, _stage(progress, "hash"))
     manifest = plan.manifest()

@@ -123,6 +123,12 @@ def _explain_options(command: Command) -> Command:
             metavar="SPEC[,SPEC…]",
             help="predicted, label, top2, a class index or a class name.  [default: predicted]",
         ),
+        click.option(
+            "--inspect",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Images with a patch inspector; 0 for none.  [default: 16]",
+        ),
         click.option("--batch-size", metavar="auto|N", help="Images at a time.  [default: auto]"),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
         click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),

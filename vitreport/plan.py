@@ -24,6 +24,7 @@ from vitreport.model.memory import automatic_batch_size
 from vitreport.model.targets import Targets
 from vitreport.settings import RunSettings, digest
 from vitreport.store import DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
+from vitreport.techniques.attention.patch_rollout import PatchRollout
 from vitreport.techniques.technique import Explainable, select
 
 CONTROLS = (*(f"random:draw={draw}" for draw in range(5)), "centre", "edges")
@@ -129,7 +130,7 @@ def make_plan(
         SettingsError: a setting cannot be used.
         UnsupportedModelError: the model's attention cannot be read.
     """
-    techniques = select(settings.techniques)
+    techniques = _inspected(select(settings.techniques), settings.inspect)
     metrics = select_metrics(settings.metrics)
     card = read_card(_path(settings.model_card) or embedded_card(settings.model))
     device = choose_device(settings.device)
@@ -206,6 +207,14 @@ def _with_records(
         (TechniqueRecord(**technique.describe(), skipped=technique.supports(model)), technique)
         for technique in techniques
     ]
+
+
+def _inspected(techniques: Sequence[Explainable], images: int | None) -> list[Explainable]:
+    """Techniques with the patch inspector for so many images; None leaves them as they are."""
+    if images is None:
+        return list(techniques)
+    others = [technique for technique in techniques if not isinstance(technique, PatchRollout)]
+    return [*others, PatchRollout(images)] if images else others
 
 
 def _further_controls(techniques: Sequence[Explainable]) -> list[Explainable]:

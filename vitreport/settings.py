@@ -102,6 +102,8 @@ class RunSettings:
         score_images: how many images are scored, drawn by chance: a number, ``all``, or ``auto``: 16 on the
             CPU and 64 on a GPU.
         masks: folder of masks, a PNG with the name of its image each, for the metrics that need them.
+        inspect: for how many images the report can show where every patch's information came from; 0 for
+            none, None for what the techniques say (the core tier: 16).
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
         batch_size: images in a batch; ``auto`` fits the device.
         device: ``auto`` takes CUDA where there is one.
@@ -120,6 +122,7 @@ class RunSettings:
     metrics: tuple[str, ...] = ("core",)
     score_images: int | Literal["auto", "all"] = "auto"
     masks: str | None = None
+    inspect: int | None = None
     targets: tuple[str, ...] = ("predicted",)
     batch_size: int | Literal["auto"] = "auto"
     device: Device = "auto"
@@ -147,6 +150,8 @@ class RunSettings:
             raise SettingsError(
                 f"score images is {self.score_images}; it must be 'auto', 'all' or at least 1"
             )
+        if self.inspect is not None and self.inspect < 0:
+            raise SettingsError(f"inspect is {self.inspect}; it must be 0 (none) or a number of images")
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f"limit is {self.limit}; it must be at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
@@ -168,7 +173,7 @@ class RunSettings:
         for name in values:
             if name not in known:
                 raise SettingsError(f"unknown setting '{name}'{did_you_mean(name, known)}")
-        absent = {"image_size": None, "limit": None, "batch_size": "auto"}
+        absent = {"image_size": None, "limit": None, "inspect": None, "batch_size": "auto"}
         ready: dict[str, Any] = {}
         for name, value in values.items():
             if name in absent and value == absent[name]:
@@ -177,7 +182,7 @@ class RunSettings:
                 ready[name] = parse_image_size(value)
             elif name == "score_images" and value in ("auto", "all"):
                 ready[name] = value
-            elif name in ("batch_size", "seed", "limit", "score_images"):
+            elif name in ("batch_size", "seed", "limit", "inspect", "score_images"):
                 ready[name] = _integer(name, value)
             else:
                 ready[name] = value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 from synthetic_run import CLASSES, technique_record, write_run
 
+from vitreport.report.image_data import patch_script
 from vitreport.report.image_page import LensView
-from vitreport.report.observation_reading import lens_view, norms_view
+from vitreport.report.observation_reading import lens_view, norms_view, patch_view
 from vitreport.report.pictures import norm_pictures
 from vitreport.store import ModelRecord, RunFolder
 from vitreport.store.schema import observations_table
@@ -86,3 +89,19 @@ def test_a_score_that_is_no_number_has_no_bar(model: ModelRecord) -> None:
     (row,) = lens(model, 3, scores=(float("nan"),)).rows
     assert not row.kept[0].is_seen
     assert row.kept[0].text == "not a number"
+
+
+def test_a_rollout_between_tokens_is_read_back_byte_by_byte(model: ModelRecord) -> None:
+    record = technique_record("patch_rollout", "observation")
+    row = {"id": "0", "prefix": 2, "rows": 1, "cols": 2, "readout": [0.5, 0.5, 0, 0]}
+    numbers = {"own": [0.1, 0.2, 0.3, 0.4], "scales": [0.5, 0.6, 0.7, 0.8], "values": range(240, 256)}
+    distilled = replace(model, readout="mean of class and distillation token")
+    view = patch_view(record, observations_table([{**row, **numbers}], record.columns), distilled)
+    assert view.prefix == ("class token", "distillation token")
+    assert view.values.dtype == np.uint8
+    assert view.values.tolist() == np.arange(240, 256).reshape(4, 4).tolist()
+    assert view.own.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    script = patch_script(view).decode()
+    body = json.loads(script.removeprefix("window.vitreport_patches=").removesuffix(";\n"))
+    assert (body["rows"], body["cols"], body["readout"]) == (1, 2, [0.5, 0.5, 0, 0])
+    assert list(base64.b64decode(body["values"])) == list(range(240, 256))

@@ -71,7 +71,7 @@ def test_the_site_has_an_index_lists_and_a_page_for_everything(pages: list[Page]
     assert "index.html" in paths
     assert "images/index.html" in paths
     assert sum(path.startswith("images/") for path in paths) == 7 + 1
-    assert sum(path.startswith("techniques/") for path in paths) == 10
+    assert sum(path.startswith("techniques/") for path in paths) == 11
 
 
 def test_pages_parse_without_errors(pages: list[Page]) -> None:

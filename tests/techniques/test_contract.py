@@ -118,7 +118,8 @@ def assert_close(one: Any, other: Any, share: float = 1e-5) -> None:
             assert left == right, name
         else:
             largest = float(np.abs(np.asarray(right, np.float64)).max(initial=0))
-            room = share if np.asarray(left).dtype != np.float16 else 1e-3
+            coarse = {"float16": 1e-3, "uint8": 1 / 255}
+            room = coarse.get(str(np.asarray(left).dtype), share)
             assert (
                 float(np.abs(np.subtract(left, right, dtype=np.float64)).max(initial=0)) <= room * largest
             ), name

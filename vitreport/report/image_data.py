@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
 
 from vitreport.explanation import FloatArray
-from vitreport.report.image_page import ImagePage
+from vitreport.report.image_page import ImagePage, PatchView
 from vitreport.report.pages import ImageRow
 
 ROWS_A_SCRIPT = 2000
@@ -31,6 +32,24 @@ def table_scripts(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[by
         text = f"(window.vitreport_images=window.vitreport_images||[])[{number}]={body};\n"
         scripts.append(text.encode())
     return scripts
+
+
+def patch_script(view: PatchView) -> bytes:
+    """The rollout between an image's tokens as a classic script, which the page loads when it is asked for.
+
+    It sets ``window.vitreport_patches``; its ``values`` are the bytes of `PatchView.values` in base 64.
+    """
+    body = {
+        "prefix": view.prefix,
+        "rows": view.rows,
+        "cols": view.cols,
+        "readout": _numbers(view.readout),
+        "own": _numbers(view.own),
+        "scales": _numbers(view.scales),
+        "values": base64.b64encode(view.values.tobytes()).decode("ascii"),
+    }
+    text = script_safe(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+    return f"window.vitreport_patches={text};\n".encode()
 
 
 def _entry(row: ImageRow, small: Mapping[str, str]) -> list[object]:

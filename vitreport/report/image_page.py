@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vitreport.explanation import FloatArray
 from vitreport.figures.scale import MapState, Scale
 from vitreport.report.outputs import Outputs
@@ -226,6 +229,34 @@ class NormsView:
 
 
 @dataclass(frozen=True)
+class PatchView:
+    """Where the information in every token came from, and where it went.
+
+    Attributes:
+        prefix: names of the prefix tokens, which come before those of the patches.
+        rows: of the patch grid.
+        cols: of the patch grid.
+        readout: share of every token in what the head reads ``(tokens,)``.
+        own: the share that every token keeps of itself ``(tokens,)``.
+        scales: the largest share that another token has of every token ``(tokens,)``.
+        values: ``(tokens, tokens)``; off the diagonal, times its column's scale and divided by 255, the share
+            that the row's token after the last block has from the column's of the input.
+    """
+
+    name: str
+    title: str
+    shows: str
+    does_not_show: str
+    prefix: tuple[str, ...]
+    rows: int
+    cols: int
+    readout: FloatArray
+    own: FloatArray
+    scales: FloatArray
+    values: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Problem:
     """A technique that gave no result, and why."""
 
@@ -260,6 +291,7 @@ class ImagePage:
     atlas: AtlasView | None
     lens: LensView | None
     norms: NormsView | None
+    patches: PatchView | None
     patterns: tuple[PatternView, ...]
     skipped: tuple[Problem, ...]
     failed: tuple[Problem, ...]

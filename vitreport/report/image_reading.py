@@ -20,6 +20,7 @@ from vitreport.report.image_page import (
     LensView,
     MapView,
     NormsView,
+    PatchView,
     PatternView,
     Photo,
     Problem,
@@ -29,6 +30,7 @@ from vitreport.report.observation_reading import (
     atlas_view,
     lens_view,
     norms_view,
+    patch_view,
     pattern_views,
 )
 from vitreport.report.pages import ClassView, Fact, ImageRow
@@ -130,6 +132,7 @@ def _image_page(
     atlas: AtlasView | None = None
     lenses: list[LensView] = []
     norms: NormsView | None = None
+    patches: PatchView | None = None
     patterns: tuple[PatternView, ...] = ()
     failed: list[Problem] = []
     for record, part in parts:
@@ -145,6 +148,8 @@ def _image_page(
             lenses.append(lens_view(record, part, model))
         elif record.name == "token_norms":
             norms = norms_view(record, part, model)
+        elif record.name == "patch_rollout":
+            patches = patch_view(record, part, model)
         elif record.name == "qkv":
             patterns = pattern_views(record, part, named)
     return ImagePage(
@@ -157,6 +162,7 @@ def _image_page(
         atlas=atlas,
         lens=max(lenses, key=lambda lens: len(lens.rows[-1].kept), default=None),
         norms=norms,
+        patches=patches,
         patterns=patterns,
         skipped=skipped,
         failed=(*_failed(maps), *failed),

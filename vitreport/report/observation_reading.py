@@ -1,4 +1,4 @@
-"""From the parts of observation techniques to views: atlas of heads, Q/K/V patterns, lens, norms."""
+"""From the parts of observation techniques to views: atlas of heads, Q/K/V patterns, lens, norms, patches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from vitreport.explanation import FloatArray
-from vitreport.report.image_page import AtlasView, ChannelView, LensRow, LensView, NormsView, PatternView
+from vitreport.report.image_page import (
+    AtlasView,
+    ChannelView,
+    LensRow,
+    LensView,
+    NormsView,
+    PatchView,
+    PatternView,
+)
 from vitreport.report.outputs import Outputs
 from vitreport.report.pages import ClassView
 from vitreport.report.reading import class_view
@@ -113,13 +121,38 @@ def lens_view(record: TechniqueRecord, part: pa.Table, model: ModelRecord) -> Le
 def norms_view(record: TechniqueRecord, part: pa.Table, model: ModelRecord) -> NormsView:
     """The token norms of the image that `part` holds one row of."""
     blocks, prefix, rows, cols = (part[name][0].as_py() for name in ("blocks", "prefix", "rows", "cols"))
-    known = PREFIXES.get(model.readout, ())[:prefix]
     return NormsView(
         name=record.name,
         title=record.title,
         shows=record.shows,
         does_not_show=record.does_not_show,
         values=array_of(part, "values", 0, (blocks, rows, cols)),
-        prefix=(*known, *(f"prefix token {position}" for position in range(len(known), prefix))),
+        prefix=_prefix_names(model, prefix),
         prefix_values=array_of(part, "prefix_values", 0, (blocks, prefix)),
     )
+
+
+def patch_view(record: TechniqueRecord, part: pa.Table, model: ModelRecord) -> PatchView:
+    """The rollout between the tokens of the image that `part` holds one row of."""
+    prefix, rows, cols = (part[name][0].as_py() for name in ("prefix", "rows", "cols"))
+    tokens = prefix + rows * cols
+    values = part["values"][0].values.to_numpy(zero_copy_only=False)
+    return PatchView(
+        name=record.name,
+        title=record.title,
+        shows=record.shows,
+        does_not_show=record.does_not_show,
+        prefix=_prefix_names(model, prefix),
+        rows=rows,
+        cols=cols,
+        readout=array_of(part, "readout", 0, (tokens,)),
+        own=array_of(part, "own", 0, (tokens,)),
+        scales=array_of(part, "scales", 0, (tokens,)),
+        values=np.asarray(values, np.uint8).reshape(tokens, tokens),
+    )
+
+
+def _prefix_names(model: ModelRecord, count: int) -> tuple[str, ...]:
+    """The names of so many prefix tokens; those that nothing is known of are numbered from 0."""
+    known = PREFIXES.get(model.readout, ())[:count]
+    return (*known, *(f"prefix token {position}" for position in range(len(known), count)))

@@ -20,6 +20,7 @@ from vitreport.techniques.perturbation import occlusion as occlusion  # isort: s
 from vitreport.techniques.perturbation import rise as rise  # isort: skip
 from vitreport.techniques.perturbation import vit_cx as vit_cx  # isort: skip
 from vitreport.techniques.attention import class_attention as class_attention  # isort: skip
+from vitreport.techniques.attention import patch_rollout as patch_rollout  # isort: skip
 from vitreport.techniques.attention import attention_statistics as attention_statistics  # isort: skip
 from vitreport.techniques.attention import qkv as qkv  # isort: skip
 from vitreport.techniques.activation import logit_lens as logit_lens  # isort: skip
