@@ -12,11 +12,12 @@ from synthetic_run import write_run
 
 from vitreport.errors import RenderError, StoreError
 from vitreport.report.build import build_report
-from vitreport.report.html import SitePages
+from vitreport.report.html import SitePages, list_name, lists_of
 from vitreport.report.image_data import table_scripts
 from vitreport.report.reading import index_page
 from vitreport.report.scale_reading import dataset_scales
 from vitreport.report.site_record import read_record
+from vitreport.report.template_files import BUNDLES
 from vitreport.store import RunFolder, open_run
 
 
@@ -119,6 +120,7 @@ def test_an_earlier_pdf_stays_while_the_run_is_the_same(tmp_path: Path) -> None:
     record = json.loads((root / "report.json").read_text())
     (root / "report.pdf").write_bytes(b"%PDF")
     record["files"]["report.pdf"] = hashlib.sha256(b"%PDF").hexdigest()
+    record["pages"]["report.pdf"] = {"digest": "0", "files": ["report.pdf"]}
     RunFolder(root).write_json("report.json", _text(record))
     build_report(root, pdf=False, processes=1)
     assert (root / "report.pdf").is_file()
@@ -134,7 +136,7 @@ def test_a_site_is_on_record_even_where_the_pdf_fails(
         raise RenderError("no Pango")
 
     root = write_run(tmp_path / "run")
-    monkeypatch.setattr("vitreport.report.build._write_pdf", fail)
+    monkeypatch.setattr("vitreport.report.pdf.write_pdf", fail)
     with pytest.raises(RenderError, match="no Pango"):
         build_report(root, processes=1)
     assert "report/index.html" in read_record(root).files
@@ -186,12 +188,12 @@ def test_a_thousand_images_have_a_light_index(tmp_path: Path) -> None:
     page = index_page(run, dataset_scales(run))
     small = {row.id: f"{row.id}-small-00000000.jpg" for row in page.rows}
     scripts = table_scripts(page.rows, small)
-    drawn = SitePages("site-00000000.css", "site-00000000.js", page.title)
+    drawn = SitePages({name: f"00000000-{name}" for name in BUNDLES}, page.title)
     assert len(drawn.index(page, small, ["images-0-00000000.js"])) <= 60_000
     assert sum(map(len, scripts)) <= 300_000
-    assert sorted(drawn.lists(page.rows, small)) == [
-        "images/index.html",
-        *(f"images/list-{number}.html" for number in (2, 3, 4, 5)),
+    assert [list_name(number) for number in range(lists_of(page.rows))] == [
+        "index.html",
+        *(f"list-{number}.html" for number in (2, 3, 4, 5)),
     ]
 
 

@@ -40,6 +40,7 @@ from vitreport.analysis.trust import trust
 from vitreport.report.build import build_report
 from vitreport.report.html import SitePages
 from vitreport.report.reading import index_page
+from vitreport.report.template_files import BUNDLES
 from vitreport.store import open_run
 
 
@@ -325,7 +326,7 @@ def test_forty_settings_have_a_light_index(tmp_path: Path) -> None:
     board = page.trust.headline.board
     assert board is not None and board.ranked >= 38 and board.further > 20
     small = {row.id: f"{row.id}-small-00000000.jpg" for row in page.rows}
-    drawn = SitePages("site-00000000.css", "site-00000000.js", page.title, scored=True)
+    drawn = SitePages({name: f"00000000-{name}" for name in BUNDLES}, page.title, scored=True)
     content = drawn.index(page, small, ["images-0-00000000.js"])
     assert len(content) <= 60_000
     table = BeautifulSoup(content, "html5lib").select_one("table.board")

@@ -20,7 +20,7 @@ from vitreport.report.pdf import drawn, pdf_engine, stylesheet
 from vitreport.report.pdf_view import pdf_sections
 from vitreport.report.pictures import Keep, MapPicture, map_picture
 from vitreport.report.site_folder import asset_name
-from vitreport.report.template_files import environment, template_text
+from vitreport.report.template_files import bundle, environment
 from vitreport.report.wording import count
 from vitreport.store import Run, RunFolder, open_run
 
@@ -93,13 +93,13 @@ def _write_page(folder: RunFolder, page: DifferencePage) -> None:
         digest = hashlib.sha256(content).hexdigest()[:16]
         return f"assets/{_asset(folder, digest, suffix, content)}"
 
-    style = _asset(
-        folder, "site", "css", (template_text("css/tokens.css") + template_text("css/site.css")).encode()
-    )
-    script = _asset(folder, "site", "js", template_text("js/site.js").encode())
+    assets = {
+        f"site.{suffix}": _asset(folder, "site", suffix, bundle(f"site.{suffix}")) for suffix in ("css", "js")
+    }
     drawing = environment()
     drawing.filters["counted"] = count
-    names = {"style": style, "script": script, "report_title": page.title, "root": ""}
+    drawing.globals["asset"] = assets.__getitem__
+    names = {"report_title": page.title, "root": ""}
     html = drawing.get_template("difference.html").render(
         **names,
         description=" ".join(page.summary),

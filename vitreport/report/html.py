@@ -39,6 +39,9 @@ FEW_MAPS = 10
 ROWS_A_LIST = 200
 """Images on a list page."""
 
+LISTS_NEARBY = 5
+"""List pages that a list page links before and after itself, besides the first and the last."""
+
 FINDINGS_SHOWN = 8
 """Findings on the start page, the most severe first."""
 
@@ -133,18 +136,16 @@ Evidence = Mapping[str, Sequence[EvidencePicture]]
 
 @dataclass(frozen=True)
 class SitePages:
-    """Draws pages that share a style sheet and a script.
+    """Draws pages that share style sheets and scripts.
 
     Attributes:
-        style: file name among the assets.
-        script: file name among the assets.
+        assets: file name among the assets of every bundle of `template_files.BUNDLES`.
         title: of the report.
         scored: whether there is a page about scores.
         audited: whether there are pages about the run as a whole.
     """
 
-    style: str
-    script: str
+    assets: Mapping[str, str]
     title: str
     scored: bool = False
     audited: bool = False
@@ -153,8 +154,7 @@ class SitePages:
     def _environment(self) -> Environment:
         templates = environment()
         templates.globals.update(
-            style=self.style,
-            script=self.script,
+            asset=self.assets.__getitem__,
             report_title=self.title,
             scored=self.scored,
             audited=self.audited,
@@ -182,25 +182,23 @@ class SitePages:
             shown=page.audit.findings[:FINDINGS_SHOWN] if page.audit else (),
         )
 
-    def lists(self, rows: Sequence[ImageRow], small: Mapping[str, str]) -> dict[str, bytes]:
-        """The tables of all images as plain pages, by path."""
-        starts = range(0, max(1, len(rows)), ROWS_A_LIST)
-        names = ["index.html" if number == 0 else f"list-{number + 1}.html" for number in range(len(starts))]
-        pages = {}
-        for number, start in enumerate(starts):
-            part = rows[start : start + ROWS_A_LIST]
-            pages[f"images/{names[number]}"] = self._page(
-                "images.html",
-                root="../",
-                description=f"Images {start + 1} to {start + len(part)} of {len(rows)}.",
-                listed=_listed(part, small),
-                columns=Columns.of(rows),
-                first=start + 1,
-                last=start + len(part),
-                total=len(rows),
-                lists=[(name, position + 1, position == number) for position, name in enumerate(names)],
-            )
-        return pages
+    def image_list(
+        self, rows: Sequence[ImageRow], columns: Columns, number: int, small: Mapping[str, str]
+    ) -> bytes:
+        """One of the tables of all images as plain pages; `number` counts from 0."""
+        start = number * ROWS_A_LIST
+        part = rows[start : start + ROWS_A_LIST]
+        return self._page(
+            "images.html",
+            root="../",
+            description=f"Images {start + 1} to {start + len(part)} of {len(rows)}.",
+            listed=_listed(part, small),
+            columns=columns,
+            first=start + 1,
+            last=start + len(part),
+            total=len(rows),
+            lists=_nearby(number, lists_of(rows)),
+        )
 
     def trust(self, page: TrustPage, keep: Keep) -> bytes:
         """The page about scores; `keep` puts its curves among the assets."""
@@ -274,6 +272,37 @@ class SitePages:
             patterns=[pattern_picture(view) for view in page.patterns],
             curves=curve_pictures(page.scores.curves if page.scores else None, keep),
         )
+
+
+@dataclass(frozen=True)
+class ListLink:
+    """A link from one page of images to another; `gap`: whether some are left out before it."""
+
+    name: str
+    number: int
+    here: bool
+    gap: bool
+
+
+def lists_of(rows: Sequence[ImageRow]) -> int:
+    """How many plain pages the table of all images takes."""
+    return max(1, -(-len(rows) // ROWS_A_LIST))
+
+
+def list_name(number: int) -> str:
+    """File name of a plain page of images; `number` counts from 0."""
+    return "index.html" if number == 0 else f"list-{number + 1}.html"
+
+
+def _nearby(here: int, lists: int) -> list[ListLink]:
+    """The first page, the last, and those around this one: a page that linked all would be all links."""
+    near = range(max(0, here - LISTS_NEARBY), min(lists, here + LISTS_NEARBY + 1))
+    numbers = sorted({0, *near, lists - 1})
+    before = [-1, *numbers]
+    return [
+        ListLink(list_name(number), number + 1, number == here, number > before[place] + 1)
+        for place, number in enumerate(numbers)
+    ]
 
 
 def part_of(section: Section, keep: Keep) -> Part:

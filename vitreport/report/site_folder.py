@@ -1,20 +1,36 @@
-"""Where the site's files go: written whole, remembered with their digests."""
+"""Where a report's files go: first into a folder of their own, then all of them into their places.
+
+Whoever ends a report at any moment leaves nothing behind that the next one would not tidy up. What is
+drawn waits in ``.report.writing``, which is always ours to remove. Before the first file moves into its
+place, ``report.json`` lists all that will be there; only at the end it says that the site is whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vitreport.errors import StoreError
+from vitreport.report.site_record import SiteRecord
 from vitreport.store import RunFolder
+from vitreport.store.folder import REPORT as RECORD
+from vitreport.store.seal import sealed_json
 
 SITE = "report"
 """Folder of the site, below the run folder."""
 
+WRITING = ".report.writing"
+"""Folder of what is drawn and not yet in its place, below the run folder."""
+
 
 @dataclass
 class SiteFolder:
-    """The site of a run while it is written.
+    """The files of a page while it is drawn.
 
     Attributes:
         root: the run folder.
@@ -25,7 +41,7 @@ class SiteFolder:
     files: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: str, content: bytes) -> None:
-        """Commits a file of the site; one that is there with the same bytes is left alone.
+        """Draws a file of the site; one that is there with the same bytes is left alone.
 
         Args:
             path: below the site's folder.
@@ -34,13 +50,22 @@ class SiteFolder:
         Raises:
             StoreError: the place cannot be written.
         """
-        place = f"{SITE}/{path}"
-        self.files[place] = hashlib.sha256(content).hexdigest()
-        if not _holds(self.root / place, content):
-            RunFolder(self.root).write(place, content)
+        self.write_beside(f"{SITE}/{path}", content)
+
+    def write_beside(self, path: str, content: bytes) -> None:
+        """Like `write`, with a path below the run folder."""
+        self.files[path] = hashlib.sha256(content).hexdigest()
+        if _holds(self.root / path, content):
+            return
+        place = self.root / WRITING / path
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        except OSError as error:
+            raise _refusal(place, error) from error
 
     def asset(self, stem: str, suffix: str, content: bytes) -> str:
-        """Commits an asset and returns its file name."""
+        """Draws an asset and returns its file name."""
         name = asset_name(stem, suffix, content)
         self.write(f"assets/{name}", content)
         return name
@@ -51,8 +76,66 @@ def asset_name(stem: str, suffix: str, content: bytes) -> str:
     return f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.{suffix}"
 
 
+def tidy(root: Path) -> None:
+    """Removes what a report that was ended early has left unlisted."""
+    shutil.rmtree(root / WRITING, ignore_errors=True)
+    for place in root.glob(f".{RECORD}*.writing"):
+        place.unlink()
+
+
+def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
+    """Moves what was drawn into its place, removes what only `old` lists, and records `new`.
+
+    Nothing else is ever removed.
+
+    Raises:
+        StoreError: the place cannot be written; the same command goes on from there.
+    """
+    writing = root / WRITING
+    drawn = sorted(place for place in writing.rglob("*") if place.is_file())
+    gone = {path: sha256 for path, sha256 in old.files.items() if path not in new.files}
+    if drawn or gone:
+        _write_record(root, replace(new, site="", stray=gone))
+        try:
+            for place in drawn:
+                final = root / place.relative_to(writing)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                place.replace(final)
+        except OSError as error:
+            raise _refusal(root / SITE, error) from error
+        _remove(root, gone)
+        if hasattr(os, "sync"):
+            os.sync()  # once, since one wait a file would take longer than the drawing
+    shutil.rmtree(writing, ignore_errors=True)
+    _write_record(root, new)
+
+
+def _write_record(root: Path, record: SiteRecord) -> None:
+    content = sealed_json(record.to_json())
+    if not _holds(root / RECORD, content):
+        RunFolder(root).write(RECORD, content)
+
+
+def _remove(root: Path, paths: Iterable[str]) -> None:
+    """Removes these files, where they are still there, and the folders that this empties."""
+    folders = set()
+    for path in sorted(paths):
+        (root / path).unlink(missing_ok=True)
+        folders.add((root / path).parent)
+    for folder in sorted(folders - {root}, reverse=True):
+        with suppress(OSError):  # it holds something else, or is gone
+            folder.rmdir()
+
+
 def _holds(place: Path, content: bytes) -> bool:
     try:
         return place.stat().st_size == len(content) and place.read_bytes() == content
     except OSError:
         return False
+
+
+def _refusal(place: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {place}: {error.strerror}; what is finished is kept: "
+        "make room and run the same command again"
+    )

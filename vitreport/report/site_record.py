@@ -1,9 +1,10 @@
-"""``report.json``: which files a report consists of, so that the next one can tidy up after it."""
+"""``report.json``: which files a report consists of and what they were drawn from."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,22 @@ from vitreport.errors import StoreError
 from vitreport.store import RunFolder
 from vitreport.store.folder import REPORT as RECORD
 from vitreport.store.folder import remedy
-from vitreport.store.seal import sealed_json
 
-_FORMAT, _VERSION = "vitreport report", 2
+_FORMAT, _VERSION = "vitreport report", 3
 _ROOMS = ("report/", "pdf/", "report.pdf")
+
+
+@dataclass(frozen=True)
+class PageRecord:
+    """One page with the files that were written for it, or the PDF.
+
+    Attributes:
+        digest: of all that it was drawn from (`sources`).
+        files: path below the run folder to SHA-256.
+    """
+
+    digest: str
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -23,15 +36,33 @@ class SiteRecord:
 
     Attributes:
         manifest_sha256: of the manifest that it was drawn from.
-        files: path below the run folder to SHA-256.
+        site: digest of all that the whole site was drawn from; empty while it is being written.
+        pages: by name.
+        stray: files that belong to no page and are to go: path below the run folder to SHA-256.
     """
 
     manifest_sha256: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    site: str = ""
+    pages: Mapping[str, PageRecord] = field(default_factory=dict)
+    stray: Mapping[str, str] = field(default_factory=dict)
 
-    def pdfs(self) -> dict[str, str]:
-        """The files that are not part of the site."""
-        return {path: sha256 for path, sha256 in self.files.items() if not path.startswith("report/")}
+    @property
+    def files(self) -> dict[str, str]:
+        """Every file of the report: path below the run folder to SHA-256."""
+        found = dict(self.stray)
+        for page in self.pages.values():
+            found |= page.files
+        return found
+
+    @property
+    def site_pages(self) -> dict[str, PageRecord]:
+        """The pages of the site."""
+        return {name: page for name, page in self.pages.items() if not _is_beside(page)}
+
+    @property
+    def pdfs(self) -> dict[str, PageRecord]:
+        """What lies beside the site."""
+        return {name: page for name, page in self.pages.items() if _is_beside(page)}
 
     def to_json(self) -> str:
         """The record as indented JSON with sorted names."""
@@ -39,9 +70,36 @@ class SiteRecord:
             "format": _FORMAT,
             "version": _VERSION,
             "manifest_sha256": self.manifest_sha256,
-            "files": dict(self.files),
+            "site": self.site,
+            "files": self.files,
+            "pages": {
+                name: {"digest": page.digest, "files": sorted(page.files)}
+                for name, page in self.pages.items()
+            },
         }
         return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The report that is there.
+
+    Attributes:
+        pages: by name.
+        standing: its files that are as they were written.
+    """
+
+    pages: Mapping[str, PageRecord]
+    standing: Collection[str]
+
+    def has(self, name: str, digest: str) -> bool:
+        """True where a page need not be drawn again."""
+        page = self.pages.get(name)
+        return page is not None and page.digest == digest and self.is_whole({name: page})
+
+    def is_whole(self, pages: Mapping[str, PageRecord]) -> bool:
+        """True where every file of these pages stands."""
+        return all(path in self.standing for page in pages.values() for path in page.files)
 
 
 def read_record(root: Path) -> SiteRecord:
@@ -58,34 +116,51 @@ def read_record(root: Path) -> SiteRecord:
         if body["format"] != _FORMAT or body["version"] != _VERSION:
             raise ValueError("another format or version")
         files = {str(path): str(sha256) for path, sha256 in body["files"].items()}
-        strangers = [path for path in files if not _is_ours(root, path)]
+        rooms = _Rooms(root)
+        strangers = [path for path in files if not rooms.have(path)]
         if strangers:
             raise ValueError(f"{strangers[0]!r} is no file of a report")
-        return SiteRecord(str(body["manifest_sha256"]), files)
+        pages = {
+            str(name): PageRecord(str(page["digest"]), {path: files[path] for path in page["files"]})
+            for name, page in body["pages"].items()
+        }
+        kept = {path for page in pages.values() for path in page.files}
+        stray = {path: sha256 for path, sha256 in files.items() if path not in kept}
+        return SiteRecord(str(body["manifest_sha256"]), str(body["site"]), pages, stray)
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise StoreError(f"{root / RECORD} cannot be read ({error}); {remedy(RECORD)}") from error
 
 
-def replace_record(root: Path, old: SiteRecord, new: SiteRecord) -> None:
-    """Removes what only `old` lists, then commits `new`. Nothing else is ever removed."""
-    remove(root, old.files.keys() - new.files.keys())
-    content = sealed_json(new.to_json())
-    if not (root / RECORD).is_file() or (root / RECORD).read_bytes() != content:
-        RunFolder(root).write(RECORD, content)
+def standing(root: Path, record: SiteRecord) -> frozenset[str]:
+    """Those of a report's files that are there as they were written."""
+    return frozenset(path for path, sha256 in record.files.items() if _sha256(root / path) == sha256)
 
 
-def remove(root: Path, paths: Iterable[str]) -> None:
-    """Removes these files, where they are still there, and the folders that this empties."""
-    for path in sorted(paths):
-        place = root / path
-        place.unlink(missing_ok=True)
-        if place.parent != root and place.parent.is_dir() and not any(place.parent.iterdir()):
-            place.parent.rmdir()
+def _is_beside(page: PageRecord) -> bool:
+    return not any(path.startswith("report/") for path in page.files)
 
 
-def _is_ours(root: Path, path: str) -> bool:
-    """True for a path that a report may have written: one in its rooms, that leads nowhere else."""
-    if not path.startswith(_ROOMS) or ".." in Path(path).parts:
-        return False
-    place = root / path
-    return place.parent.resolve() == (root.resolve() / path).parent
+class _Rooms:
+    """Which paths a report may have written: those in its rooms that lead nowhere else."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._real = root.resolve()
+        self._folders: dict[Path, bool] = {}
+
+    def have(self, path: str) -> bool:
+        """True for a path that may be a report's."""
+        if not path.startswith(_ROOMS) or ".." in Path(path).parts:
+            return False
+        folder = Path(path).parent
+        if folder not in self._folders:
+            self._folders[folder] = (self._root / folder).resolve() == self._real / folder
+        return self._folders[folder]
+
+
+def _sha256(place: Path) -> str:
+    try:
+        with place.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
