@@ -8,7 +8,11 @@ from typing import Any
 
 import pypdf
 
+from vitreport.report.image_reading import neighbours
 from vitreport.report.pdf import write_pdf
+from vitreport.report.pdf_attachment import Results
+from vitreport.report.pdf_parts import Origin, singles, volumes
+from vitreport.report.pdf_sheets import SheetPress, sheet_folder
 from vitreport.report.reading import index_page
 from vitreport.report.scale_reading import dataset_scales
 from vitreport.store import Run
@@ -37,6 +41,19 @@ def drawn(run: Run, **given: Any) -> bytes:
     """The PDF of a run."""
     scales = dataset_scales(run)
     return write_pdf(run, index_page(run, scales), scales, **given)
+
+
+def drawn_parts(run: Run, kind: str) -> list[bytes]:
+    """The volumes of a run (`kind` is ``volumes``), or its documents of one image (``singles``)."""
+    scales = dataset_scales(run)
+    index = index_page(run, scales)
+    members = neighbours(index.rows)
+    origin, results = Origin.of(run, index), Results(run)
+    parts = {"volumes": volumes, "singles": singles}[kind](origin, results, members)
+    with sheet_folder() as folder:
+        for _ in SheetPress(run.folder.root, scales, folder)(members):
+            pass
+        return [part.draw(folder) for part in parts]
 
 
 class Document:

@@ -10,7 +10,8 @@ from synthetic_run import write_run
 
 from vitreport.report.image_reading import neighbours
 from vitreport.report.pages import Fact, IndexPage
-from vitreport.report.pdf import _chosen, shortened
+from vitreport.report.pdf import with_sheets
+from vitreport.report.pdf_template import shortened
 from vitreport.report.pdf_view import LIST_CAP, VERDICT_SENTENCES, pdf_view
 from vitreport.report.reading import index_page
 from vitreport.store import Run, open_run
@@ -66,10 +67,10 @@ def test_provenance_puts_what_belongs_together_on_one_row(run: Run, index: Index
 
 def test_a_capped_choice_takes_the_lowest_ids_in_the_order_given(index: IndexPage) -> None:
     members = neighbours(index.rows)
-    chosen = [member.row for member in _chosen(members, 10)]
+    chosen = [member.row for member in with_sheets(index, 10)]
     assert sorted(row.id for row in chosen) == sorted(member.row.id for member in members)[:10]
     assert [row.uri for row in chosen] == sorted(row.uri for row in chosen)
-    assert len(_chosen(members, 1000)) == len(members)
+    assert len(with_sheets(index, 1000)) == len(members)
 
 
 def test_a_long_name_loses_its_middle() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from vitreport.explanation import FloatArray
-from vitreport.figures.colour import Bytes, coloured, lookup_table
+from vitreport.figures.colour import coloured, lookup_table
 from vitreport.figures.scale import Scale, state_of
 
 WIDTH = 1600
@@ -27,7 +27,7 @@ _MARGIN = 12
 _TITLES, _TITLE_ROW = (22, 20, 18, 16), 36
 _CAPTION, _CAPTION_ROW = 22, 34
 _BAR = 8
-_PALEST = 255.0
+_PALEST = 255
 """Under signed maps the photo is pale and multiplied, so that zero, white, leaves it as it is."""
 _INK, _FAINT, _PAPER, _BLANK = "#1c1e21", "#5b6068", "#ffffff", "#e8e9eb"
 
@@ -66,7 +66,8 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
         view = opened.convert("RGB")
     height = max(1, round(side * view.height / view.width))
     photo = view.resize((side, height), Image.Resampling.BICUBIC)
-    grey = np.asarray(photo.convert("L").convert("RGB"), np.float32)
+    grey = photo.convert("L").convert("RGB")
+    pale = grey.point([round(_PALEST - (_PALEST - value) / 2) for value in range(256)] * 3)
     pitch = _TITLE_ROW + height + _BAR + _CAPTION_ROW + _MARGIN
     count = len(tiles) + 1
     sheet = Image.new("RGB", (WIDTH, pitch * -(-count // columns)), _PAPER)
@@ -75,23 +76,21 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
         tile = tiles[position - 1] if position else None
         left, top = position % columns * (side + _MARGIN), position // columns * pitch
         title = "What the model saw" if tile is None else tile.title
-        line, font = _fit(title, _TITLES, True, side)
-        pen.text((left, top + 6 + _TITLES[0] - font.size), line, _INK, font)
+        sheet.paste(_INK, (left, top), _title(title, side))
         top += _TITLE_ROW
         if tile is None:
             sheet.paste(photo, (left, top))
             continue
         if state_of(tile.values) == "drawn":
-            sheet.paste(_overlay(grey, tile), (left, top))
-            bar = Image.fromarray(lookup_table(tile.signed, 256)[None])
-            sheet.paste(bar.resize((side, _BAR)), (left, top + height))
+            sheet.paste(_overlay(pale if tile.signed else grey, tile), (left, top))
+            sheet.paste(_bar(tile.signed, side), (left, top + height))
         else:
             pen.rectangle((left, top, left + side - 1, top + height - 1), _BLANK)
             pen.text((left + 12, top + 12), state_of(tile.values), _FAINT, _font(_CAPTION, False))
         line, font = _fit(tile.caption, (_CAPTION,), False, side)
         pen.text((left, top + height + _BAR + 4), line, _FAINT, font)
     buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=85, subsampling=0)
+    sheet.save(buffer, "JPEG", quality=85, subsampling="4:2:0")
     return buffer.getvalue()
 
 
@@ -114,8 +113,7 @@ def grid_sheet(tiles: Sequence[Tile], columns: int) -> bytes:
     pen = ImageDraw.Draw(sheet)
     for position, tile in enumerate(tiles):
         left, top = position % columns * (side + _MARGIN), position // columns * pitch
-        line, font = _fit(tile.title, _TITLES, True, side)
-        pen.text((left, top + 6 + _TITLES[0] - font.size), line, _INK, font)
+        sheet.paste(_INK, (left, top), _title(tile.title, side))
         top += _TITLE_ROW
         known = np.nan_to_num(tile.values, nan=tile.scale.low)
         small = Image.fromarray(coloured(known, tile.scale, tile.signed))
@@ -150,8 +148,7 @@ def picture_sheet(pictures: Sequence[tuple[str, str, bytes]], columns: int) -> b
     pen = ImageDraw.Draw(sheet)
     for position, ((title, caption, _), picture) in enumerate(zip(pictures, opened, strict=True)):
         left, top = position % columns * (side + _MARGIN), position // columns * pitch
-        line, font = _fit(title, _TITLES, True, side)
-        pen.text((left, top + 6 + _TITLES[0] - font.size), line, _INK, font)
+        sheet.paste(_INK, (left, top), _title(title, side))
         sheet.paste(picture, (left, top + _TITLE_ROW))
         line, font = _fit(caption, (_CAPTION,), False, side)
         pen.text((left, top + _TITLE_ROW + height + 4), line, _FAINT, font)
@@ -160,17 +157,27 @@ def picture_sheet(pictures: Sequence[tuple[str, str, bytes]], columns: int) -> b
     return buffer.getvalue()
 
 
-def _overlay(grey: FloatArray, tile: Tile) -> Image.Image:
+def _overlay(photo: Image.Image, tile: Tile) -> Image.Image:
+    """The map over the grey photo; a signed one over the pale photo, and multiplied."""
     small = Image.fromarray(coloured(tile.values, tile.scale, tile.signed))
-    large = small.resize((grey.shape[1], grey.shape[0]), Image.Resampling.BILINEAR)
-    colours = np.asarray(large, np.float32)
+    large = small.resize(photo.size, Image.Resampling.BILINEAR)
     if tile.signed:
-        pale = _PALEST - (_PALEST - grey) / 2
-        mixed = pale * (1 - OPACITY + OPACITY * colours / 255)
-    else:
-        mixed = grey + OPACITY * (colours - grey)
-    overlay: Bytes = np.round(mixed).astype(np.uint8)
-    return Image.fromarray(overlay)
+        return ImageChops.multiply(photo, Image.blend(Image.new("RGB", photo.size, _PAPER), large, OPACITY))
+    return Image.blend(photo, large, OPACITY)
+
+
+@cache
+def _bar(signed: bool, width: int) -> Image.Image:
+    return Image.fromarray(lookup_table(signed, 256)[None]).resize((width, _BAR))
+
+
+@lru_cache(1024)  # the titles of one image's maps are those of the next one's
+def _title(text: str, width: int) -> Image.Image:
+    """A mask of the line above a picture."""
+    line, font = _fit(text, _TITLES, True, width)
+    mask = Image.new("L", (width, _TITLE_ROW))
+    ImageDraw.Draw(mask).text((0, 6 + _TITLES[0] - font.size), line, 255, font)
+    return mask
 
 
 @cache

@@ -16,7 +16,8 @@ from vitreport.report.difference_page import DifferencePage
 from vitreport.report.difference_reading import difference_page, summary_numbers
 from vitreport.report.html import part_of
 from vitreport.report.image_page import MapView
-from vitreport.report.pdf import drawn, pdf_engine, stylesheet
+from vitreport.report.pdf_engine import pdf_engine
+from vitreport.report.pdf_template import drawn, stylesheet
 from vitreport.report.pdf_view import pdf_sections
 from vitreport.report.pictures import Keep, MapPicture, map_picture
 from vitreport.report.site_folder import asset_name

@@ -5,26 +5,25 @@ PDF/A-3a and PDF/UA-1 at once, tagged, with bookmarks and its own data attached.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
-from typing import Any
-
-from markupsafe import Markup
+from dataclasses import dataclass, field
 
 from vitreport.analysis.trust import Trust
-from vitreport.errors import RenderError, SettingsError
+from vitreport.errors import SettingsError
 from vitreport.figures.curves import curves_jpeg
 from vitreport.figures.scale import Scale
-from vitreport.figures.sheet import Tile, contact_sheet, grid_sheet, picture_sheet
+from vitreport.figures.sheet import Tile, grid_sheet, picture_sheet
 from vitreport.report import pdf_attachment
-from vitreport.report.image_reading import Neighbours, image_pages, neighbours
+from vitreport.report.image_reading import Neighbours, neighbours
 from vitreport.report.pages import IndexPage
-from vitreport.report.pdf_font import printable
-from vitreport.report.pdf_sheet import ImageSheet, image_sheet
-from vitreport.report.pdf_view import CURVES, MOST_TILES, PdfAudit, PdfView, pdf_view
-from vitreport.report.template_files import environment, template_text
-from vitreport.store import Run
+from vitreport.report.pdf_engine import pdf_engine
+from vitreport.report.pdf_sheets import SheetFolder, SheetPress, sheet_folder
+from vitreport.report.pdf_template import drawn, stylesheet
+from vitreport.report.pdf_view import CURVES, MOST_TILES, PdfAudit, pdf_view
+from vitreport.store import Manifest, Run
+
+PDF = "report.pdf"
+"""The document, below the run folder."""
 
 DEFAULT_IMAGE_CAP = 60
 
@@ -33,6 +32,52 @@ TILES_ACROSS = 4
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps there are: two for every sheet, and one to finish."""
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The document about a whole run.
+
+    Attributes:
+        ids: of the images that get a sheet, in order.
+        attached: ``results.json`` of the run.
+        volumes: number of the volume that has the sheet of an image, by its id; empty without volumes.
+    """
+
+    manifest: Manifest
+    index: IndexPage
+    ids: tuple[str, ...]
+    attached: bytes
+    volumes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Where it goes, below the run folder."""
+        return PDF
+
+    def draw(self, sheets: SheetFolder, on_page: Callable[[int], None] | None = None) -> bytes:
+        """The PDF.
+
+        Raises:
+            RenderError: it cannot be drawn.
+            SettingsError: ``SOURCE_DATE_EPOCH`` is no number.
+        """
+        engine = pdf_engine()
+        chosen = sheets.sheets(self.ids)
+        view = pdf_view(self.manifest, self.index, chosen, self.volumes)
+        pictures = sheets.pictures(chosen)
+        if self.index.trust is not None and self.index.trust.curves is not None:
+            pictures[CURVES] = curves_jpeg(self.index.trust.curves.panels)
+        if view.audit is not None:
+            pictures |= _analysis_pictures(view.audit)
+        content: bytes = engine.render(
+            html=drawn("pdf/report.html", report=view),
+            stylesheet=stylesheet(),
+            pictures=pictures,
+            attached=engine.AttachedFile(pdf_attachment.NAME, pdf_attachment.DESCRIPTION, self.attached),
+            on_page=on_page,
+        )
+        return content
 
 
 def write_pdf(
@@ -44,7 +89,7 @@ def write_pdf(
     image_cap: int = DEFAULT_IMAGE_CAP,
     progress: Progress | None = None,
 ) -> bytes:
-    """Draws the report of `run`.
+    """Draws the report of `run` in this process.
 
     Args:
         run: what `explain` stored.
@@ -63,40 +108,43 @@ def write_pdf(
         SettingsError: `image_cap` is below zero, or ``SOURCE_DATE_EPOCH`` is no number.
         StoreError: the run cannot be read.
     """
-    if image_cap < 0:
-        raise SettingsError(f"the cap on image sheets is {image_cap}; it must be at least 0")
-    engine = pdf_engine()
-    members = _chosen(neighbours(index.rows), image_cap) if index.explained else []
+    pdf_engine()
+    members = with_sheets(index, image_cap)
     steps = _Steps(progress, len(members))
-    sheets: list[ImageSheet] = []
-    pictures: dict[str, bytes] = {}
-    for page in image_pages(run, scales, members):
-        sheet = image_sheet(page)
-        sheets.append(sheet)
-        for picture in sheet.pictures:
-            pictures[picture.address] = contact_sheet(page.photo.jpeg, picture.tiles, picture.columns)
-        steps.drawn(len(sheets))
-    if index.trust is not None and index.trust.curves is not None:
-        pictures[CURVES] = curves_jpeg(index.trust.curves.panels)
-    view = pdf_view(run.manifest, index, sheets)
-    if view.audit is not None:
-        pictures |= _analysis_pictures(view.audit)
-    attached = engine.AttachedFile(
-        pdf_attachment.NAME,
-        pdf_attachment.DESCRIPTION,
-        pdf_attachment.results(
-            run, trust, [one.found for one in index.audit.findings] if index.audit else ()
-        ),
-    )
-    content: bytes = engine.render(
-        html=document_html(view),
-        stylesheet=stylesheet(),
-        pictures=pictures,
-        attached=attached,
-        on_page=steps.set_page,
-    )
+    with sheet_folder() as folder:
+        for done, _ in enumerate(SheetPress(run.folder.root, scales, folder)(members), start=1):
+            steps.drawn(done)
+        content = summary(run, index, trust, members).draw(folder, steps.set_page)
     steps.finished()
     return content
+
+
+def summary(
+    run: Run,
+    index: IndexPage,
+    trust: Trust | None,
+    members: Sequence[Neighbours],
+    volumes: Mapping[str, int] | None = None,
+) -> Summary:
+    """The document about `run`, with sheets of `members`."""
+    found = [one.found for one in index.audit.findings] if index.audit else ()
+    attached = pdf_attachment.results(run, trust, found)
+    return Summary(run.manifest, index, tuple(member.row.id for member in members), attached, volumes or {})
+
+
+def with_sheets(index: IndexPage, cap: int) -> list[Neighbours]:
+    """The images that get a sheet in the summary, in order: those with the lowest ids.
+
+    An id comes from the file's bytes, so these are a sample that no folder or class is ahead in.
+
+    Raises:
+        SettingsError: `cap` is below zero.
+    """
+    if cap < 0:
+        raise SettingsError(f"the cap on image sheets is {cap}; it must be at least 0")
+    members = neighbours(index.rows)
+    ids = set(sorted(member.row.id for member in members)[:cap])
+    return [member for member in members if member.row.id in ids]
 
 
 def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
@@ -115,73 +163,6 @@ def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
             ]
             found[address] = grid_sheet(tiles, max(TILES_ACROSS, min(len(tiles), 6)))
     return found
-
-
-def document_html(view: PdfView) -> str:
-    """The document as HTML; whatever its fonts cannot show is written as codes."""
-    return drawn("pdf/report.html", report=view)
-
-
-def drawn(template: str, **values: object) -> str:
-    """A template filled; whatever the document's fonts cannot show is written as codes."""
-    drawing = environment().overlay(finalize=_finalize)
-    drawing.filters["shortened"] = shortened
-    drawing.filters["anchor"] = _anchor
-    return drawing.get_template(template).render(**values)
-
-
-def stylesheet() -> str:
-    """The tokens without their dark scheme, which paper does not have, and the rules of the document."""
-    return template_text("css/tokens.css").partition("@media")[0] + template_text("pdf/report.css")
-
-
-def shortened(text: str, length: int) -> str:
-    """`text` with its middle left out where it is longer than `length`."""
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
-
-
-def _anchor(path: str) -> str:
-    """The id of the section that is a page of the site: ``analysis/heads.html`` is ``analysis-heads``."""
-    return path.removesuffix(".html").replace("/", "-")
-
-
-def _finalize(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _chosen(members: Sequence[Neighbours], cap: int) -> list[Neighbours]:
-    """The members with the lowest ids, in the order given.
-
-    An id comes from the file's bytes, so these are a sample that no folder or class is ahead in.
-    """
-    ids = set(sorted(member.row.id for member in members)[:cap])
-    return [member for member in members if member.row.id in ids]
-
-
-def pdf_engine() -> ModuleType:
-    """The part that needs WeasyPrint, imported only where a PDF is wanted.
-
-    Raises:
-        RenderError: WeasyPrint, or a library that it loads, is missing.
-    """
-    try:
-        with warnings.catch_warnings():
-            # A machine without fonts is no trouble: the document brings its own.
-            warnings.filterwarnings("ignore", message=".*FontConfig")
-            from vitreport.report import pdf_document
-    except ImportError as error:
-        raise RenderError(
-            f"the PDF needs WeasyPrint, which cannot be imported ({error}); install it with "
-            "'pip install weasyprint', or use --no-pdf to render the HTML report only"
-        ) from error
-    except OSError as error:
-        raise RenderError(
-            f"WeasyPrint is installed, but Pango or another library that it loads is missing ({error}); "
-            "install Pango 1.44 or newer (Debian: libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0), "
-            "or use --no-pdf to render the HTML report only"
-        ) from error
-    return pdf_document
 
 
 class _Steps:

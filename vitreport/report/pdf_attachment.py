@@ -6,11 +6,14 @@ The file is JSON in ASCII with these fields:
     version         1
     run_digest      of the run, as in its manifest
     command         what reproduces the run
+    part            null in ``report.pdf``, which is about the whole run; in a volume ``volume`` (its number,
+                    from 1) and ``volumes`` (how many there are), in the document of one image ``image`` (id)
     model           ``name``, ``weights_sha256``, ``readout``, ``head`` (``softmax``, ``sigmoid``,
                     ``regression`` or ``none``), ``explained`` (the explained scalar)
     techniques      a list: ``key``, ``name``, ``title``, ``kind``, ``digest``, ``parameters``,
                     ``class_specific``, ``signed``, ``skipped`` (why this model cannot have it, or null)
-    images          every image of the run in id order, the ones without a sheet in the PDF included:
+    images          every image of the run in id order, the ones without a sheet in the PDF included; in a
+                    part its own images:
         id, uri, sha256, label, group, status, reason
                     as in the store; ``label`` is a class index or null
         predictions a list of ``class`` (index), ``name`` and ``probability``, the likeliest first; where
@@ -21,11 +24,13 @@ The file is JSON in ASCII with these fields:
                     could not be made; ``target`` is null where the technique does not depend on the
                     class, and for observations, which fail for all classes at once
 
+In ``report.pdf`` there are also:
+
     findings        what the audit of the whole set flags, the most severe first, a list: ``kind``,
                     ``severity`` (``severe``, ``warning`` or ``note``), ``subject``, ``sentence``, ``numbers``
                     (by name), ``images`` (ids of examples), ``technique`` (key, or null)
 
-Where the run was asked for scores there are also:
+and, where the run was asked for scores:
 
     metrics         a list: ``key``, ``name``, ``title``, ``digest``, ``parameters``, ``higher_is_better``
                     (null: it ranks nothing), ``check`` (``limit``, ``above`` which column, ``reason``; null:
@@ -48,7 +53,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
@@ -92,22 +97,25 @@ _SCORE_FIELDS = (
 )
 
 
-def results(run: Run, trust: Trust | None = None, findings: Sequence[Finding] = ()) -> bytes:
-    """The attachment for `run`, its `trust` and its `findings`; equal runs give equal bytes."""
-    manifest = run.manifest
-    model = manifest.model
-    given, failed = _given(run)
-    body = {
-        "format": "vitreport results",
-        "version": 1,
-        "run_digest": manifest.run_digest,
-        "command": manifest.command,
-        "model": {name: getattr(model, name) for name in _MODEL_FIELDS},
-        "techniques": [
-            {name: getattr(record, name) for name in _TECHNIQUE_FIELDS} for record in run.techniques
-        ],
-        "images": [
-            {name: row[name] for name in _IMAGE_FIELDS}
+class Results:
+    """Writes the attachments of a run's documents; equal runs give equal bytes."""
+
+    def __init__(self, run: Run) -> None:
+        manifest = run.manifest
+        model = manifest.model
+        given, failed = _given(run)
+        self._head = {
+            "format": "vitreport results",
+            "version": 1,
+            "run_digest": manifest.run_digest,
+            "command": manifest.command,
+            "model": {name: getattr(model, name) for name in _MODEL_FIELDS},
+            "techniques": [
+                {name: getattr(record, name) for name in _TECHNIQUE_FIELDS} for record in run.techniques
+            ],
+        }
+        self._images = {
+            row["id"]: {name: row[name] for name in _IMAGE_FIELDS}
             | {
                 "predictions": _classes(model, row["top_index"], row["top_probability"]),
                 "targets": _classes(model, row["targets"], row["target_probability"]),
@@ -115,11 +123,31 @@ def results(run: Run, trust: Trust | None = None, findings: Sequence[Finding] = 
                 "failed": failed.get(row["id"], []),
             }
             for row in run.images.to_pylist()
-        ],
-    }
-    body["findings"] = [one.as_json() for one in findings]
-    if trust is not None:
-        body |= {"metrics": _metrics(trust), "scores": _scores(trust)}
+        }
+
+    def whole(self, trust: Trust | None = None, findings: Sequence[Finding] = ()) -> bytes:
+        """The attachment about the whole run, with its `trust` and its `findings`."""
+        body = self._head | {
+            "part": None,
+            "images": list(self._images.values()),
+            "findings": [one.as_json() for one in findings],
+        }
+        if trust is not None:
+            body |= {"metrics": _metrics(trust), "scores": _scores(trust)}
+        return _written(body)
+
+    def part(self, ids: Collection[str], part: Mapping[str, int | str]) -> bytes:
+        """The attachment about some images, in the order of their ids; `part` says which they are."""
+        images = [self._images[image_id] for image_id in sorted(ids)]
+        return _written(self._head | {"part": dict(part), "images": images})
+
+
+def results(run: Run, trust: Trust | None = None, findings: Sequence[Finding] = ()) -> bytes:
+    """The attachment for the whole of `run`, its `trust` and its `findings`."""
+    return Results(run).whole(trust, findings)
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
     return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode("ascii")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vitreport.figures.sheet import Tile
 from vitreport.report.image_page import ImagePage, MapView
-from vitreport.report.pages import ClassView
+from vitreport.report.pages import ClassView, Fact, ImageRow
 from vitreport.report.wording import count
 from vitreport.settings import Parameter
 
@@ -42,7 +42,7 @@ class SheetPicture:
     Attributes:
         address: under which the document shows it.
         columns: pictures in a row.
-        tiles: the maps on it, in order.
+        tiles: the maps on it, in order; none once it is drawn.
         alt: what it shows, and the numbers that matter.
     """
 
@@ -66,23 +66,31 @@ class ImageSheet:
     """All that the PDF shows of one image.
 
     Attributes:
+        facts: where it comes from.
         finding: what the model said of it, in a sentence.
         lens: where the prediction emerged, in a sentence; empty without a logit lens.
         troubles: what is missing on the sheet, a sentence each.
     """
 
-    page: ImagePage
+    row: ImageRow
+    facts: tuple[Fact, ...]
     finding: str
     lines: tuple[PredictionLine, ...]
     pictures: tuple[SheetPicture, ...]
     lens: str
     troubles: tuple[str, ...]
 
+    @property
+    def drawn(self) -> ImageSheet:
+        """The sheet without the maps on its pictures, which are large and no longer needed once drawn."""
+        return replace(self, pictures=tuple(replace(picture, tiles=()) for picture in self.pictures))
+
 
 def image_sheet(page: ImagePage) -> ImageSheet:
     """The sheet of one explained image."""
     return ImageSheet(
-        page=page,
+        row=page.row,
+        facts=page.facts,
         finding=page.row.finding,
         lines=_lines(page),
         pictures=tuple(_pictures(page)),

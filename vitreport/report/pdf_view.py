@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vitreport import __version__
 from vitreport.figures.curves import LETTERS
 from vitreport.report.chapter import AuditPage, Section, Table
 from vitreport.report.chapter import Chapter as AuditChapter
+from vitreport.report.outputs import Outputs
 from vitreport.report.pages import Fact, ImageRow, IndexPage
 from vitreport.report.pdf_sheet import ImageSheet
 from vitreport.report.trust_page import CurveLine, TrustPage
@@ -174,6 +175,7 @@ class PdfView:
         audit: what the run shows as a whole; None where no image could be explained.
         sheet_rows: the images that have a sheet, in order.
         with_sheet: their ids.
+        volumes: number of the volume that has the sheet of an image, by its id; empty without volumes.
     """
 
     index: IndexPage
@@ -196,6 +198,12 @@ class PdfView:
     sheets: tuple[ImageSheet, ...]
     sheet_rows: tuple[ImageRow, ...]
     with_sheet: frozenset[str]
+    volumes: Mapping[str, int]
+
+    @property
+    def outputs(self) -> Outputs:
+        """Those of the model."""
+        return self.index.outputs
 
     @property
     def measured(self) -> str:
@@ -230,8 +238,13 @@ def _left_out(heads: Sequence[Fact]) -> str:
     return f"Not in this table: {named}; the attached results.json has all." if heads else ""
 
 
-def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet]) -> PdfView:
-    """The document about `index` with these sheets."""
+def pdf_view(
+    manifest: Manifest,
+    index: IndexPage,
+    sheets: Sequence[ImageSheet],
+    volumes: Mapping[str, int] | None = None,
+) -> PdfView:
+    """The document about `index` with these sheets; `volumes` as in `PdfView`."""
     return PdfView(
         index=index,
         model=manifest.model.name,
@@ -247,12 +260,13 @@ def pdf_view(manifest: Manifest, index: IndexPage, sheets: Sequence[ImageSheet])
         wrong=_wrong(index),
         quarantined=_quarantined(index),
         techniques=_techniques(index),
-        cap=_cap(len(sheets), len(index.explained)),
+        cap=_cap(len(sheets), len(index.explained), max((volumes or {}).values(), default=0)),
         order=ORDER if sheets else "",
         provenance=_grouped(index.provenance),
         sheets=tuple(sheets),
-        sheet_rows=tuple(sheet.page.row for sheet in sheets),
-        with_sheet=frozenset(sheet.page.row.id for sheet in sheets),
+        sheet_rows=tuple(sheet.row for sheet in sheets),
+        with_sheet=frozenset(sheet.row.id for sheet in sheets),
+        volumes=volumes or {},
     )
 
 
@@ -300,10 +314,12 @@ def _techniques(index: IndexPage) -> str:
     return sentence
 
 
-def _cap(sheets: int, explained: int) -> str:
+def _cap(sheets: int, explained: int, volumes: int) -> str:
     if sheets == explained:
         return f"{count(explained, 'image')}, a sheet each." if explained else "No image could be explained."
+    others = f"{count(volumes, 'volume')} in the folder pdf and the HTML report have" if volumes else ""
     return (
-        f"{sheets:,} of {count(explained, 'image')} have a sheet; the HTML report has all. They are "
-        "the ones with the lowest ids; an id comes from the file's bytes alone, so nobody selected them."
+        f"{sheets:,} of {count(explained, 'image')} have a sheet; {others or 'the HTML report has'} all. "
+        "They are the ones with the lowest ids; an id comes from the file's bytes alone, so nobody selected "
+        "them."
     )
