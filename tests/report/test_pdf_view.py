@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic_run import write_run
 
+import vitreport.report.pdf_view
 from vitreport.report.image_reading import neighbours
 from vitreport.report.pages import Fact, IndexPage
 from vitreport.report.pdf import with_sheets
@@ -49,10 +50,19 @@ def test_wrong_predictions_come_most_confident_first_and_say_how_many_there_are(
     )
 
 
-def test_quarantined_images_are_capped_and_the_attachment_is_named(run: Run, index: IndexPage) -> None:
+def test_all_quarantined_images_are_listed(run: Run, index: IndexPage) -> None:
     quarantined = pdf_view(run.manifest, index, ()).quarantined
-    assert len(quarantined.rows) == LIST_CAP
-    assert quarantined.statement == f"{LIST_CAP} of 25 images are listed; the attached results.json has all."
+    assert len(quarantined.rows) == 25
+    assert quarantined.statement == ""
+
+
+def test_a_long_list_of_quarantined_images_is_capped_and_the_attachment_is_named(
+    run: Run, index: IndexPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vitreport.report.pdf_view, "SET_ASIDE_CAP", 20)
+    quarantined = pdf_view(run.manifest, index, ()).quarantined
+    assert len(quarantined.rows) == 20
+    assert quarantined.statement == "20 of 25 images are listed; the attached results.json has all."
 
 
 def test_provenance_puts_what_belongs_together_on_one_row(run: Run, index: IndexPage) -> None:

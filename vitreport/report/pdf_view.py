@@ -18,7 +18,10 @@ from vitreport.store import Manifest
 
 VERDICT_SENTENCES = 3
 LIST_CAP = 20
-"""Rows in the list of wrong predictions and in the list of quarantined images."""
+"""Rows in the list of wrong predictions."""
+
+SET_ASIDE_CAP = 500
+"""Rows in the list of quarantined images: a reviewer wants to see what is missing."""
 
 CURVES = "report:curves.jpeg"
 """Address of the picture of deletion and insertion curves."""
@@ -293,11 +296,11 @@ def _wrong(index: IndexPage) -> CappedList:
 
 def _quarantined(index: IndexPage) -> CappedList:
     rows = index.quarantined
-    if len(rows) <= LIST_CAP:
+    if len(rows) <= SET_ASIDE_CAP:
         return CappedList(rows, "")
     return CappedList(
-        rows[:LIST_CAP],
-        f"{LIST_CAP} of {count(len(rows), 'image')} are listed; the attached results.json has all.",
+        rows[:SET_ASIDE_CAP],
+        f"{SET_ASIDE_CAP} of {count(len(rows), 'image')} are listed; the attached results.json has all.",
     )
 
 
