@@ -18,6 +18,7 @@ from vitreport.store.closing import check_same_run, close, discard_damaged
 from vitreport.store.schema import catalogue_table
 
 if TYPE_CHECKING:
+    from vitreport.optimized.maximize import Wish
     from vitreport.report.difference_page import DifferencePage
     from vitreport.scorer import Scorer
     from vitreport.store.optimized import OptimizedRecord
@@ -57,68 +58,13 @@ def explain(
     Raises:
         SettingsError: a setting cannot be used: unknown names, weights that do not fit, no images …
         UnsupportedModelError: the model's attention cannot be read.
-        StoreError: `output` holds something else or another run, or cannot be written.
+        StoreError: `output` holds something else or another run, cannot be written, or another process is at
+            work in it.
     """
-    from vitreport.explainer import Explainer
-    from vitreport.plan import make_plan
-    from vitreport.score_notices import score_notices
-    from vitreport.scorer import Scorer
-
-    began = time.perf_counter()
     folder = RunFolder(Path(output))
-    before = folder.claim()
-    batch_size = None
-    if before is not None:  # what the run was asked for earlier belongs to it
-        batch_size = before.bound["batch size"]
-        techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
-        metrics = dict.fromkeys([*before.settings.get("metrics", ()), *settings.metrics])
-        sample = settings.score_images
-        if sample == "auto":
-            sample = before.settings.get("score_images", sample)
-        settings = dataclasses.replace(
-            settings,
-            score_images=sample,
-            techniques=tuple(techniques),
-            metrics=tuple(metrics) or ("none",),
-            masks=settings.masks or before.settings.get("masks"),
-            inspect=before.settings.get("inspect") if settings.inspect is None else settings.inspect,
-        )
-    plan = make_plan(settings, batch_size, _stage(progress, "hash"))
-    manifest = plan.manifest()
-    damaged: list[str] = []
-    if before is not None:
-        check_same_run(folder, before, manifest)
-        damaged = discard_damaged(folder, before)
-        if damaged and notice:
-            notice(_said_of(damaged))
-    explainer = Explainer(folder, plan)
-    work = [shard for shard in plan.shards if not explainer.is_done(shard)]
-    if before is not None and before.complete and not (work or damaged) and before.asked == manifest.asked:
-        return open_run(output)
-    folder.commit_manifest(manifest)
-    folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
-    ready = time.perf_counter()
-    totals = explainer.amounts(work)
-    done = dict.fromkeys(totals, 0.0)
-    for receipt in (engine or LocalEngine()).map(explainer, work, Resources()):
-        done[receipt.stage] += receipt.done
-        if progress:
-            progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
-    explained = time.perf_counter()
-    scorer = Scorer(folder, plan)
-    estimates = _score(scorer, engine or LocalEngine(), progress, expect)
-    scored = time.perf_counter()
-    data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *score_notices(scorer)))
-    manifest = dataclasses.replace(manifest, data=data)
-    folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
-    seconds = {
-        "prepare": ready - began,
-        "explain": explained - ready,
-        "score": scored - explained,
-        "digest": time.perf_counter() - scored,
-    }
-    _write_timings(folder, totals[EXPLAIN], seconds, estimates)
-    return open_run(output)
+    folder.claim()
+    with folder.working():
+        return _explain(settings, folder, engine or LocalEngine(), progress, expect, notice)
 
 
 def build_report(
@@ -145,7 +91,9 @@ def build_report(
     """
     from vitreport.report.build import build_report as build
 
-    build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
+    open_run(run)
+    with RunFolder(Path(run)).working():
+        build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
     return Path(run) / "report" / "index.html"
 
 
@@ -193,7 +141,8 @@ def build_difference(
     """
     from vitreport.report.difference_build import build_difference as build
 
-    return build(Path(before), Path(after), Path(output), pdf=pdf, progress=progress)
+    with RunFolder(Path(output)).working():
+        return build(Path(before), Path(after), Path(output), pdf=pdf, progress=progress)
 
 
 def maximize(
@@ -236,8 +185,7 @@ def maximize(
         SettingsError: a target or an option cannot be used, or the run's weights are gone or others by now.
         StoreError: `run` holds no finished run, or cannot be written.
     """
-    from vitreport.model.load import load_model
-    from vitreport.optimized.maximize import Maximizer, Wish, model_of
+    from vitreport.optimized.maximize import Wish
 
     wish = Wish(tuple(targets), parametrisation, steps, seeds, copies)
     finished = open_run(run)
@@ -245,6 +193,22 @@ def maximize(
         raise StoreError(f"{run} is not finished; run the same 'vitreport explain' command again first")
     if judge is None and judge_checkpoint is not None:
         raise SettingsError("weights of a judge are given, but no model; --judge NAME says which")
+    with finished.folder.working():
+        return _maximize(finished, wish, device, checkpoint, judge, judge_checkpoint, progress)
+
+
+def _maximize(
+    finished: Run,
+    wish: Wish,
+    device: str,
+    checkpoint: str | Path | None,
+    judge: str | None,
+    judge_checkpoint: str | Path | None,
+    progress: Progress | None,
+) -> list[OptimizedRecord]:
+    from vitreport.model.load import load_model
+    from vitreport.optimized.maximize import Maximizer, model_of
+
     model = model_of(finished, device, None if checkpoint is None else Path(checkpoint))
     other = None
     if judge is not None:
@@ -254,6 +218,75 @@ def maximize(
     records = maximizer.records(_stage(progress, "maximize"))
     maximizer.cross_control(records)
     return records
+
+
+def _explain(
+    settings: RunSettings,
+    folder: RunFolder,
+    engine: Engine,
+    progress: Progress | None,
+    expect: Progress | None,
+    notice: Callable[[str], None] | None,
+) -> Run:
+    from vitreport.explainer import Explainer
+    from vitreport.plan import make_plan
+    from vitreport.score_notices import score_notices
+    from vitreport.scorer import Scorer
+
+    began = time.perf_counter()
+    before = folder.claim()
+    batch_size = None
+    if before is not None:  # what the run was asked for earlier belongs to it
+        batch_size = before.bound["batch size"]
+        techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
+        metrics = dict.fromkeys([*before.settings.get("metrics", ()), *settings.metrics])
+        sample = settings.score_images
+        if sample == "auto":
+            sample = before.settings.get("score_images", sample)
+        settings = dataclasses.replace(
+            settings,
+            score_images=sample,
+            techniques=tuple(techniques),
+            metrics=tuple(metrics) or ("none",),
+            masks=settings.masks or before.settings.get("masks"),
+            inspect=before.settings.get("inspect") if settings.inspect is None else settings.inspect,
+        )
+    plan = make_plan(settings, batch_size, _stage(progress, "hash"))
+    manifest = plan.manifest()
+    damaged: list[str] = []
+    if before is not None:
+        check_same_run(folder, before, manifest)
+        damaged = discard_damaged(folder, before)
+        if damaged and notice:
+            notice(_said_of(damaged))
+    explainer = Explainer(folder, plan)
+    work = [shard for shard in plan.shards if not explainer.is_done(shard)]
+    if before is not None and before.complete and not (work or damaged) and before.asked == manifest.asked:
+        return open_run(folder.root)
+    folder.commit_manifest(manifest)
+    folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
+    ready = time.perf_counter()
+    totals = explainer.amounts(work)
+    done = dict.fromkeys(totals, 0.0)
+    for receipt in engine.map(explainer, work, Resources()):
+        done[receipt.stage] += receipt.done
+        if progress:
+            progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
+    explained = time.perf_counter()
+    scorer = Scorer(folder, plan)
+    estimates = _score(scorer, engine, progress, expect)
+    scored = time.perf_counter()
+    data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *score_notices(scorer)))
+    manifest = dataclasses.replace(manifest, data=data)
+    folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
+    seconds = {
+        "prepare": ready - began,
+        "explain": explained - ready,
+        "score": scored - explained,
+        "digest": time.perf_counter() - scored,
+    }
+    _write_timings(folder, totals[EXPLAIN], seconds, estimates)
+    return open_run(folder.root)
 
 
 def _score(

@@ -168,8 +168,10 @@ def _report_options(command: Command) -> Command:
 @_report_options
 def run(output: Path, pdf: bool, pdf_images: int, quiet: bool, **options: Any) -> None:
     """Explain IMAGES (files, folders, CSV manifests), then write the report."""
-    finished = _explain(_settings(options), output, quiet)
-    _report_and_close(finished, output, pdf, pdf_images, quiet)
+    settings = _settings(options)
+    with _working(output):
+        finished = _explain(settings, output, quiet)
+        _report_and_close(finished, output, pdf, pdf_images, quiet)
 
 
 @main.command()
@@ -212,8 +214,9 @@ def demo(
 
     given = {"techniques": techniques, "metrics": metrics, "score_images": score_images}
     options = {name: value for name, value in given.items() if value}
-    finished = _explain(prepare(output, model, images, options), output, quiet)
-    _report_and_close(finished, output, pdf, pdf_images, quiet)
+    with _working(output):
+        finished = _explain(prepare(output, model, images, options), output, quiet)
+        _report_and_close(finished, output, pdf, pdf_images, quiet)
 
 
 @main.command()
@@ -399,6 +402,17 @@ def doctor() -> None:
         mark = click.style("ok", fg="green") if check.good else click.style("no", fg="red", bold=True)
         click.echo(f"{mark}  {check.title}: {check.finding}")
     sys.exit(0 if ready else NOTHING)
+
+
+@contextmanager
+def _working(output: Path) -> Iterator[None]:
+    """Keeps the run folder from other processes from the first image to the last page."""
+    from vitreport.store import RunFolder
+
+    folder = RunFolder(output)
+    folder.claim()
+    with folder.working():
+        yield
 
 
 def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:

@@ -10,6 +10,7 @@ from vitreport.errors import StoreError
 from vitreport.report.site_record import read_record
 from vitreport.store import Manifest, RunFolder
 from vitreport.store import folder as paths
+from vitreport.store.lock import check_idle
 from vitreport.store.optimized import CONTROLS, ROOM, OptimizedRecord
 
 Progress = Callable[[int, int], None]
@@ -43,11 +44,12 @@ def verify(root: Path, progress: Progress | None = None) -> Verification:
         progress: told how far it is.
 
     Raises:
-        StoreError: `root` holds no run.
+        StoreError: `root` holds no run, or another process is at work in it.
     """
     folder = RunFolder(root)
     if not folder.has(paths.MANIFEST):
         folder.manifest()
+    check_idle(root)
     manifest_sha256 = folder.sha256(paths.MANIFEST)
     try:
         manifest = folder.manifest()

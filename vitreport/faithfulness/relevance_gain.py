@@ -82,27 +82,27 @@ class RelevanceGain(Metric):
         """See `Metric.score`."""
         hidden = self._hidden(case.model)
         total = case.model.layout.num_patches
-        orders = {key: most_relevant_first(values, case.image_ids, case.seed) for key, values in maps.items()}
-        stacked = torch.stack([order for one in orders.values() for order in (one, one.flip(1))], 1)
-        with case.evaluating(), self._hiding(case) as run:
-            curves, kept = self._curves(case, stacked, hidden, run)
         share = torch.tensor(hidden, dtype=torch.float64) / total
-        areas = torch.trapezoid(curves.double(), share)
         rows: dict[str, list[Row]] = {}
-        for number, (key, values) in enumerate(maps.items()):
-            defined = is_defined(values).tolist()
-            most, least = 2 * number, 2 * number + 1
-            rows[key] = [
-                {
-                    "value": float(areas[image, least] - areas[image, most]) if defined[image] else None,
-                    "hidden": share.tolist(),
-                    "most_first": curves[image, most].tolist(),
-                    "least_first": curves[image, least].tolist(),
-                    "most_first_kept": kept[image, most].tolist(),
-                    "least_first_kept": kept[image, least].tolist(),
-                }
-                for image in range(len(case.targets))
-            ]
+        with case.evaluating(), self._hiding(case) as run:
+            ends = self._ends(case, hidden, run)
+            for key, values in maps.items():
+                order = most_relevant_first(values, case.image_ids, case.seed)
+                both = torch.stack([order, order.flip(1)], 1)
+                curves, kept = self._curves(case, both, hidden, run, ends)
+                areas = torch.trapezoid(curves.double(), share)
+                defined = is_defined(values).tolist()
+                rows[key] = [
+                    {
+                        "value": float(areas[image, 1] - areas[image, 0]) if defined[image] else None,
+                        "hidden": share.tolist(),
+                        "most_first": curves[image, 0].tolist(),
+                        "least_first": curves[image, 1].tolist(),
+                        "most_first_kept": kept[image, 0].tolist(),
+                        "least_first_kept": kept[image, 1].tolist(),
+                    }
+                    for image in range(len(case.targets))
+                ]
         return rows
 
     def _hidden(self, model: VisionModel) -> list[int]:
@@ -112,40 +112,54 @@ class RelevanceGain(Metric):
         most = total if reads_prefix else total - 1
         return [min(most, round(total * step / self.steps)) for step in range(self.steps + 1)]
 
-    def _curves(self, case: Case, orders: Tensor, hidden: list[int], run: Run) -> tuple[Tensor, Tensor]:
+    def _ends(self, case: Case, hidden: list[int], run: Run) -> dict[int, Tensor]:
+        """Logits of the whole pictures and of nothing of them, where these are steps."""
+        total = case.model.layout.num_patches
+        images = torch.arange(len(case.targets), device=case.pixels.device)
+        patches = torch.arange(total, device=images.device).expand(len(images), -1)
+        return {
+            step: self._logits(case, images, patches[:, step:], run)
+            for step in {0, total}.intersection(hidden)
+        }
+
+    def _curves(
+        self, case: Case, orders: Tensor, hidden: list[int], run: Run, ends: Mapping[int, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """The target's score, and whether the target is still the likeliest class.
+
+        One technique at a time: what passes through the model together decides the last digits, and a
+        technique's score must not depend on which others are scored with it.
 
         Args:
             case: the batch.
-            orders: of several techniques and directions, ``(batch, orders, patches)``.
+            orders: of both directions, ``(batch, 2, patches)``.
             hidden: patches hidden at each step.
             run: gives the logits of pictures, ``(chunk,)``, with only some patches shown, ``(chunk, shown)``.
+            ends: logits by patches hidden, ``(batch, classes)``, as of `_ends`.
 
         Returns:
-            Twice ``(batch, orders, steps)``.
+            Twice ``(batch, 2, steps)``.
         """
-        batch, several, total = orders.shape
-        prefix = case.model.layout.num_prefix_tokens
+        images = torch.arange(len(orders), device=orders.device).repeat_interleave(2)
         scores, kept = [], []
-        for count_hidden in hidden:
-            shown = orders[:, :, count_hidden:].flatten(0, 1)
-            images = torch.arange(batch, device=orders.device).repeat_interleave(several)
-            if count_hidden in (0, total):  # the same for every order
-                images, shown = images[::several], shown[::several]
-            room = case.chunk * (prefix + total) // max(1, prefix + shown.shape[1])
-            size = room if self.occluder == "token_drop" else case.chunk
-            logits = torch.cat(
-                [
-                    run(some, patches)
-                    for some, patches in zip(torch.split(images, size), torch.split(shown, size), strict=True)
-                ]
-            )
+        for step in hidden:
+            if step in ends:
+                logits = ends[step].repeat_interleave(2, 0)
+            else:
+                logits = self._logits(case, images, orders[:, :, step:].flatten(0, 1), run)
             targets = case.targets[images]
-            score = case.model.head.scores(logits.float()).gather(1, targets[:, None]).view(batch, -1)
-            best = (logits.argmax(1) == targets).view(batch, -1)
-            scores.append(score.expand(-1, several))
-            kept.append(best.expand(-1, several))
+            score = case.model.head.scores(logits.float()).gather(1, targets[:, None])
+            scores.append(score.view(-1, 2))
+            kept.append((logits.argmax(1) == targets).view(-1, 2))
         return torch.stack(scores, 2).cpu(), torch.stack(kept, 2).cpu().to(torch.int8)
+
+    def _logits(self, case: Case, images: Tensor, shown: Tensor, run: Run) -> Tensor:
+        """Logits ``(pictures, classes)`` of pictures with only some patches shown, ``(pictures, shown)``."""
+        prefix, total = case.model.layout.num_prefix_tokens, case.model.layout.num_patches
+        room = case.chunk * (prefix + total) // max(1, prefix + shown.shape[1])
+        size = room if self.occluder == "token_drop" else case.chunk
+        parts = zip(torch.split(images, size), torch.split(shown, size), strict=True)
+        return torch.cat([run(some, patches) for some, patches in parts])
 
     @contextmanager
     def _hiding(self, case: Case) -> Iterator[Run]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vitreport.errors import StoreError
+from vitreport.store.lock import LOCK, locked
 from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord, check_format
 from vitreport.store.seal import is_sealed_table, opened_json, sealed_json, sealed_table
 
@@ -30,6 +32,7 @@ REPORT = "report.json"
 _MADE_BY = {"optimized": "maximize", "report": "report", "report.pdf": "report", "pdf": "report"}
 WRITING = ".writing"
 """How the name of a file ends that is being written: a killed process may leave one."""
+_HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(WRITING)}")
 DEMO = "demo"
 DEMO_TABLE = f"{DEMO}/images.csv"
 """The table of the demonstration's images, whose folder may be there before the run."""
@@ -89,7 +92,7 @@ class RunFolder:
         nearest = next(place for place in (self.root, *self.root.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise StoreError(f"cannot write to {nearest}; choose another -o")
-        own = {DEMO} if (self.root / DEMO_TABLE).is_file() else set()
+        own = {LOCK, DEMO} if (self.root / DEMO_TABLE).is_file() else {LOCK}
         strangers = sorted(
             path.name
             for path in (self.root.iterdir() if self.root.exists() else ())
@@ -101,6 +104,19 @@ class RunFolder:
                 "nothing was touched; choose another -o"
             )
         return None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Keeps all other processes from writing here; what a killed one left half-written is removed.
+
+        Raises:
+            StoreError: another process is at work here, or the folder cannot be written.
+        """
+        with locked(self.root):
+            for folder, _, names in os.walk(self.root):
+                for name in filter(_HALF_WRITTEN.fullmatch, names):
+                    Path(folder, name).unlink(missing_ok=True)
+            yield
 
     def has_results(self) -> bool:
         """True where a part is committed: from then on the run is bound to its settings."""
