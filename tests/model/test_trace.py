@@ -27,6 +27,7 @@ def _state(module: nn.Module) -> dict[str, object]:
         ],
         "fused": [part.fused_attn for part in module.modules() if hasattr(part, "fused_attn")],
         "training": [part.training for part in module.modules()],
+        "forward": ["forward" in vars(part) for part in module.modules()],
         "wanting": [parameter.requires_grad for parameter in module.parameters()],
         "gradients": [parameter.grad for parameter in module.parameters()],
         "weights": [tensor.numpy().tobytes() for tensor in module.state_dict().values()],

@@ -88,8 +88,10 @@ def readout_row(readout: Tensor, matrix: Tensor) -> Tensor:
     Returns:
         ``(batch, …, tokens)``.
     """
-    shape = (readout.shape[0],) + (1,) * (matrix.dim() - 3) + (1, readout.shape[1])
-    return (readout.view(shape) @ matrix).squeeze(-2)
+    read = readout.any(0).nonzero()  # mostly prefix tokens: the other rows need not be touched
+    depth = int(read[-1]) + 1 if len(read) else 1
+    shape = (readout.shape[0],) + (1,) * (matrix.dim() - 3) + (1, depth)
+    return (readout[:, :depth].reshape(shape) @ matrix[..., :depth, :]).squeeze(-2)
 
 
 def patch_sums(pixels: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -21,6 +21,7 @@ from vitreport.model.anatomy import Anatomy
 from vitreport.model.families import Projections, pool_attention, tap_projections
 from vitreport.model.layout import Readout
 from vitreport.model.libra import BiasTerms, libra
+from vitreport.model.opening import at_rest, unfused, without_detours
 
 
 class Need(Flag):
@@ -297,8 +298,9 @@ def traced(
     """
     tracer = Tracer(module, anatomy, needs, backward)
     with ExitStack() as stack:
-        stack.enter_context(_at_rest(module))
+        stack.enter_context(at_rest(module))
         stack.enter_context(unfused(anatomy.attentions))
+        stack.enter_context(without_detours(module, anatomy.attentions))
         if backward is Backward.LIBRA:
             stack.enter_context(libra(module))
         for handle in tracer.hooks():
@@ -343,33 +345,3 @@ def _rows(values: Any, places: Sequence[int]) -> Any:
 
 def _detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(tensor.detach() for tensor in tensors)
-
-
-@contextmanager
-def _at_rest(module: nn.Module) -> Iterator[None]:
-    """Eval mode, and no parameter asks for a gradient."""
-    training = [part for part in module.modules() if part.training]
-    wanting = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    module.eval()
-    for parameter in wanting:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-        for parameter in wanting:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def unfused(attentions: Sequence[nn.Module]) -> Iterator[None]:
-    """Attention computed openly, on these instances only."""
-    flags = [attention.fused_attn for attention in attentions]
-    for attention in attentions:
-        attention.fused_attn = False  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for attention, flag in zip(attentions, flags, strict=True):
-            attention.fused_attn = flag

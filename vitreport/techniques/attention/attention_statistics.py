@@ -81,7 +81,7 @@ def _numbers(attention: Tensor, layout: TokenLayout, queries: Tensor) -> Tensor:
     """``(batch, heads, tokens, tokens)`` to ``(batch, 4, heads)``."""
     prefix = layout.num_prefix_tokens
     asked = attention[:, :, queries + prefix].float()
-    entropy = -(asked * asked.clamp(min=1e-30).log()).sum((2, 3)) / len(queries)
+    entropy = -torch.xlogy(asked, asked).sum((2, 3)) / len(queries)
     patches = asked[..., prefix:]
     on_patches = patches.sum(-1)
     weighted = torch.einsum("bhqk,qk->bhq", patches, _distances(layout, queries))
@@ -95,7 +95,8 @@ def _redundancy(heads: Tensor) -> Tensor:
     if several == 1:
         return heads.new_full((batch, 1), torch.nan)
     centred = heads - heads.mean(2, keepdim=True)
-    centred = centred / centred.norm(dim=2, keepdim=True).clamp(min=1e-12)
     likeness = centred @ centred.mT
+    spread = likeness.diagonal(dim1=1, dim2=2).sqrt().clamp(min=1e-12)
+    likeness = likeness / (spread.unsqueeze(1) * spread.unsqueeze(2))
     others: Tensor = likeness.sum(2) - likeness.diagonal(dim1=1, dim2=2)
     return others / (several - 1)

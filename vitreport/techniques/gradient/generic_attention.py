@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from vitreport.model.trace import Need
@@ -50,7 +51,15 @@ class GenericAttention(Technique):
         for attention, gradient in zip(
             reversed(trace.attention), reversed(trace.attention_gradient), strict=True
         ):
-            relevance = (attention * gradient).clamp_(min=0).mean(1)
-            row = row + (row.unsqueeze(1) @ relevance).squeeze(1)
+            row = row + (row.unsqueeze(1) @ _relevance(attention, gradient)).squeeze(1)
         for _ in techniques:
             yield context.model.layout.to_grid(row - trace.readout)
+
+
+def _relevance(attention: Tensor, gradient: Tensor) -> Tensor:
+    """Mean over heads of what is positive in gradient * attention, head by head, so that little is kept."""
+    total = (attention[:, 0] * gradient[:, 0]).clamp_(min=0)
+    product = torch.empty_like(total)
+    for head in range(1, attention.shape[1]):
+        total += torch.mul(attention[:, head], gradient[:, head], out=product).clamp_(min=0)
+    return total.div_(attention.shape[1])

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -177,8 +179,25 @@ def _first_component(rows: Tensor) -> Tensor:
     rows = rows - rows.mean(1, keepdim=True)
     along: Tensor
     if rows.shape[1] <= rows.shape[2]:
-        values, vectors = torch.linalg.eigh(rows @ rows.mT)
-        along = vectors[..., -1] * values[:, -1:].clamp(min=0).sqrt()
+        values, vectors = _first_eigenvector(rows @ rows.mT)
+        along = vectors * values.clamp(min=0).sqrt()
     else:
-        along = (rows @ torch.linalg.eigh(rows.mT @ rows).eigenvectors[..., -1:]).squeeze(-1)
+        along = (rows @ _first_eigenvector(rows.mT @ rows)[1].unsqueeze(2)).squeeze(2)
     return along * along.gather(1, along.abs().argmax(1, keepdim=True)).sign()
+
+
+def _first_eigenvector(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalue ``(batch, 1)`` and its vector ``(batch, size)`` of symmetric matrices.
+
+    On the CPU LAPACK is asked for these alone, which takes a quarter of the time.
+    """
+    if matrices.device.type != "cpu":
+        values, vectors = torch.linalg.eigh(matrices)
+        return values[:, -1:], vectors[..., -1]
+    last = matrices.shape[1] - 1
+    pairs = [
+        scipy.linalg.eigh(matrix, subset_by_index=(last, last), check_finite=False)
+        for matrix in matrices.numpy()
+    ]
+    first = [torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True)]
+    return first[0], first[1].squeeze(2)

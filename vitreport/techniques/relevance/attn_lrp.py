@@ -14,7 +14,8 @@ from vitreport.configurable import number
 from vitreport.model.anatomy import Anatomy
 from vitreport.model.libra import libra
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Need, unfused
+from vitreport.model.opening import unfused
+from vitreport.model.trace import Need
 from vitreport.techniques.gradient.libra import pixel_reason_against
 from vitreport.techniques.relevance.gamma import gamma_rule
 from vitreport.techniques.relevance.rules import LICENCE_NOTE
