@@ -10,6 +10,7 @@ from tests.benchmarks import (
     libra_gain,
     localization,
     maximize,
+    peers,
     published_protocol,
     score_cost,
     separation,
@@ -17,6 +18,9 @@ from tests.benchmarks import (
 from tests.benchmarks.models import seeded_model
 from vitreport.faithfulness.metric import Case, select
 from vitreport.faithfulness.relevance_gain import RelevanceGain
+from vitreport.techniques.maps import maps_of
+from vitreport.techniques.technique import Technique
+from vitreport.techniques.technique import select as select_explainables
 
 
 def test_the_cost_benchmark_prints_a_ratio_for_every_technique():
@@ -124,3 +128,31 @@ def test_the_audit_benchmark_prints_seconds_and_memory():
     lines: list[str] = []
     assert audit_cost.main(["--images", "300", "--techniques", "3"], lines.append) > 0
     assert lines[0].startswith("300 images, 3 techniques, 14 x 14 patches: ") and "peak memory" in lines[0]
+
+
+def select_techniques(names: list[str]) -> list[Technique]:
+    return [one for one in select_explainables(names) if isinstance(one, Technique)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_peers_benchmark_prints_eight_maps_and_a_ratio():
+    lines: list[str] = []
+    ratio = peers.main(["--batch", "2", "--rounds", "1", "--pictures", "1"], lines.append)
+    assert ratio > 0
+    assert [line.split()[0] for line in lines[2:-3]] == list(peers.OURS)
+    assert f"ratio {ratio:.1f}" in lines[-1]
+
+
+def test_the_public_ways_without_a_package_give_our_maps():
+    model = seeded_model("deit_tiny_patch16_224", "cpu", depth=2)
+    picture = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    target = [model.module(picture).argmax(1)]
+    names = [name for name in peers.OURS if "discard" not in name]  # there the share is taken of all entries
+    (ours,) = maps_of(model, select_techniques(names), picture, target, ["a"], 0, 1)
+    ways = peers.peers_of(model.module, model.layout.grid)
+    for technique in select_techniques(names):
+        way, whose = ways[technique.key]
+        if whose != "captum" and whose != "grad-cam":
+            found = torch.as_tensor(way(picture)).reshape(14, 14)
+            expected = ours[technique.key][0]
+            assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max())), technique.key
