@@ -1,4 +1,4 @@
-/* What every page does beyond being read: switches stay as they were left. */
+/* What every page does beyond being read: switches, and the way back to the table, stay as they were left. */
 "use strict";
 (() => {
   const keepSwitches = () => {
@@ -12,5 +12,15 @@
     }
   };
 
+  const keepTable = () => {
+    for (const link of document.querySelectorAll('header.site a[href$="index.html#images"]')) {
+      try {
+        const place = sessionStorage.getItem("vitreport table " + link.href.split("#")[0]);
+        if (place && !document.getElementById("tools")) link.hash = place;
+      } catch { return; /* as above */ }
+    }
+  };
+
   keepSwitches();
+  keepTable();
 })();

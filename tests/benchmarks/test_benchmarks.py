@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.benchmarks import (
     published_protocol,
     score_cost,
     separation,
+    table_filter,
 )
 from tests.benchmarks.models import seeded_model
 from vitreport.faithfulness.metric import Case, select
@@ -156,3 +158,12 @@ def test_the_public_ways_without_a_package_give_our_maps():
             found = torch.as_tensor(way(picture)).reshape(14, 14)
             expected = ours[technique.key][0]
             assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max())), technique.key
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium on this machine")
+def test_the_table_benchmark_prints_milliseconds():
+    lines: list[str] = []
+    assert table_filter.main(["--images", "2100"], lines.append) > 0
+    assert lines[0] == "2,100 images, index.html and 2 data scripts"
+    assert len(lines) == 3

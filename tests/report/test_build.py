@@ -12,8 +12,9 @@ from synthetic_run import write_run
 
 from vitreport.errors import RenderError, StoreError
 from vitreport.report.build import build_report
-from vitreport.report.html import SitePages, list_name, lists_of
+from vitreport.report.html import SitePages
 from vitreport.report.image_data import table_scripts
+from vitreport.report.image_list import list_name, lists_of
 from vitreport.report.reading import index_page
 from vitreport.report.scale_reading import dataset_scales
 from vitreport.report.site_record import read_record

@@ -216,7 +216,7 @@ def test_the_technique_page_of_the_lens_has_its_sentences(pages: list[Page]) -> 
 def test_quarantined_images_have_a_reason_and_no_page(root: Path, pages: list[Page]) -> None:
     index = next(page for page in pages if page.path == "index.html")
     assert index.soup.get_text().count("the file is truncated") == 4
-    data = next((root / "report" / "assets").glob("images-0-*.js")).read_text(encoding="utf-8")
+    data = next((root / "report" / "assets").glob("images-0000-*.js")).read_text(encoding="utf-8")
     entries = json.loads(data.partition("]=")[2].rstrip(";\n"))
     verdicts = [entry[5] for entry in entries]
     assert verdicts.count("quarantined") == 2

@@ -12,7 +12,10 @@ from jinja2 import Environment
 
 from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
 from vitreport.report.chapter import AuditPage, Chapter, Section, ShownPicture
+from vitreport.report.image_data import ROWS_A_SCRIPT
+from vitreport.report.image_list import ROWS_A_LIST, lists_of, nearby
 from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
+from vitreport.report.image_table import FORMATS
 from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
     EXAMPLE_NOTES,
@@ -35,12 +38,6 @@ ROWS_DRAWN = 50
 
 FEW_MAPS = 10
 """Up to so many maps stand side by side; more are parted by family."""
-
-ROWS_A_LIST = 200
-"""Images on a list page."""
-
-LISTS_NEARBY = 5
-"""List pages that a list page links before and after itself, besides the first and the last."""
 
 FINDINGS_SHOWN = 8
 """Findings on the start page, the most severe first."""
@@ -176,6 +173,8 @@ class SitePages:
             columns=page.columns,
             scripts=" ".join(scripts),
             rows_drawn=ROWS_DRAWN,
+            rows_a_script=ROWS_A_SCRIPT,
+            formats=FORMATS,
             quarantined=page.quarantined[:ROWS_DRAWN],
             quarantined_further=max(0, len(page.quarantined) - ROWS_DRAWN),
             small=small,
@@ -197,7 +196,7 @@ class SitePages:
             first=start + 1,
             last=start + len(part),
             total=len(rows),
-            lists=_nearby(number, lists_of(rows)),
+            lists=nearby(number, lists_of(rows)),
         )
 
     def trust(self, page: TrustPage, keep: Keep) -> bytes:
@@ -272,37 +271,6 @@ class SitePages:
             patterns=[pattern_picture(view) for view in page.patterns],
             curves=curve_pictures(page.scores.curves if page.scores else None, keep),
         )
-
-
-@dataclass(frozen=True)
-class ListLink:
-    """A link from one page of images to another; `gap`: whether some are left out before it."""
-
-    name: str
-    number: int
-    here: bool
-    gap: bool
-
-
-def lists_of(rows: Sequence[ImageRow]) -> int:
-    """How many plain pages the table of all images takes."""
-    return max(1, -(-len(rows) // ROWS_A_LIST))
-
-
-def list_name(number: int) -> str:
-    """File name of a plain page of images; `number` counts from 0."""
-    return "index.html" if number == 0 else f"list-{number + 1}.html"
-
-
-def _nearby(here: int, lists: int) -> list[ListLink]:
-    """The first page, the last, and those around this one: a page that linked all would be all links."""
-    near = range(max(0, here - LISTS_NEARBY), min(lists, here + LISTS_NEARBY + 1))
-    numbers = sorted({0, *near, lists - 1})
-    before = [-1, *numbers]
-    return [
-        ListLink(list_name(number), number + 1, number == here, number > before[place] + 1)
-        for place, number in enumerate(numbers)
-    ]
 
 
 def part_of(section: Section, keep: Keep) -> Part:

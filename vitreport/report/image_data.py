@@ -58,7 +58,7 @@ def _entry(row: ImageRow, small: Mapping[str, str]) -> list[object]:
         row.name,
         row.label.short if row.label else "",
         row.says,
-        _digits(row.predicted.score) if row.predicted else None,
+        digits(row.predicted.score) if row.predicted else None,
         row.verdict,
         row.group or "",
         small.get(row.id, "") if row.reason is None else row.reason,
@@ -81,7 +81,7 @@ def raw_values(page: ImagePage) -> bytes:
         "label": page.row.label.index if page.row.label else None,
         "group": page.row.group,
         "predictions": [
-            {"class": view.index, "name": view.name, page.row.outputs.score: _digits(view.score)}
+            {"class": view.index, "name": view.name, page.row.outputs.score: digits(view.score)}
             for view in page.predictions
         ],
         "targets": [target.index for target in page.targets],
@@ -106,14 +106,15 @@ def raw_values(page: ImagePage) -> bytes:
 
 
 def _numbers(values: FloatArray) -> list[float | None]:
-    return [_digits(value) for value in values.ravel().tolist()]
+    return [digits(value) for value in values.ravel().tolist()]
 
 
 def _rounded(value: object) -> object:
     if isinstance(value, list):
-        return [_digits(number) for number in value]
-    return _digits(value) if isinstance(value, float) else value
+        return [digits(number) for number in value]
+    return digits(value) if isinstance(value, float) else value
 
 
-def _digits(value: float | None) -> float | None:
+def digits(value: float | None) -> float | None:
+    """`value` to nine digits, enough for a float32; None where it is not a number."""
     return float(f"{value:.9g}") if value is not None and math.isfinite(value) else None

@@ -11,11 +11,13 @@ from pathlib import Path
 from vitreport.engines import LocalEngine, Resources
 from vitreport.errors import RenderError
 from vitreport.report.chapter import AuditPage, Chapter
-from vitreport.report.html import EvidencePicture, Example, list_name, lists_of
+from vitreport.report.html import EvidencePicture, Example
 from vitreport.report.image_data import table_scripts
+from vitreport.report.image_list import list_name, lists_of
 from vitreport.report.image_page import ImagePage
 from vitreport.report.image_press import CHUNK, ImagePress, Look, PagesReceipt, keeper, site_pages, small_name
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
+from vitreport.report.image_table import table_downloads
 from vitreport.report.pages import Columns, IndexPage, TechniquePage
 from vitreport.report.pictures import example_picture, map_picture
 from vitreport.report.run_reading import RunReading
@@ -69,13 +71,8 @@ class Site:
         images = self._draw_images(earlier, processes, told)
         small = {name: small_name(name, page) for name, page in images.items()}
         pages |= {f"image {name}": page for name, page in images.items()}
-        tables = SiteFolder(self._root)
-        names = [
-            tables.asset(f"images-{number}", "js", content)
-            for number, content in enumerate(table_scripts(self._index.rows, small))
-        ]
-        pages["table"] = PageRecord(self._digest(), tables.files)
-        for path, template, draw in self._drawings(small, names):
+        pages["table"] = table = self._table(earlier, small)
+        for path, template, draw in self._drawings(small, script_names(table)):
             digest = self._digest(template)
             if earlier.has(path, digest):
                 pages[path] = earlier.pages[path]
@@ -116,6 +113,18 @@ class Site:
                 pages.update(receipt.pages)
             told(done, len(self._members))
         return pages
+
+    def _table(self, earlier: Earlier, small: Mapping[str, str]) -> PageRecord:
+        """The table of images as data for its script, and to download."""
+        digest = self._digest()
+        if earlier.has("table", digest):
+            return earlier.pages["table"]
+        site = SiteFolder(self._root)
+        for number, content in enumerate(table_scripts(self._index.rows, small)):
+            site.asset(script_stem(number), "js", content)
+        for path, content in table_downloads(self._index.rows):
+            site.write(path, content)
+        return PageRecord(digest, site.files)
 
     def _drawings(
         self, small: Mapping[str, str], tables: Sequence[str]
@@ -184,6 +193,16 @@ class Site:
         members = [member for member in self._members if member.row.id in wanted]
         pages = image_pages(self._reading.run, self._reading.scales, members)
         return {page.row.id: page for page in pages}
+
+
+def script_stem(number: int) -> str:
+    """What the name of a data script begins with."""
+    return f"images-{number:04d}"
+
+
+def script_names(table: PageRecord) -> list[str]:
+    """File names of the data scripts among the assets, in order."""
+    return sorted(Path(path).name for path in table.files if path.endswith(".js"))
 
 
 def _evidence(image: ImagePage, technique: str, site: SiteFolder) -> EvidencePicture:
