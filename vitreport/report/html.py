@@ -12,7 +12,7 @@ from jinja2 import Environment
 
 from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
 from vitreport.report.chapter import AuditPage, Chapter, Section, ShownPicture
-from vitreport.report.image_data import ROWS_A_SCRIPT
+from vitreport.report.image_data import ROWS_A_SCRIPT, patch_script
 from vitreport.report.image_list import ROWS_A_LIST, lists_of, nearby
 from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
 from vitreport.report.image_table import FORMATS
@@ -31,7 +31,7 @@ from vitreport.report.pictures import (
 )
 from vitreport.report.template_files import environment
 from vitreport.report.trust_page import CurvesView, TrustPage
-from vitreport.report.wording import count
+from vitreport.report.wording import count, file_size
 
 ROWS_DRAWN = 50
 """Images in the table of the start page at a time."""
@@ -255,6 +255,7 @@ class SitePages:
             raw_size: of the file of raw values, in words.
             keep: puts pictures that are too large to embed among the assets.
         """
+        patches = patch_script(page.patches) if page.patches else b""
         return self._page(
             "image.html",
             root="../",
@@ -264,6 +265,8 @@ class SitePages:
             photo_alt=f"{page.row.name} as the model saw it, {page.photo.width} × {page.photo.height} pixels",
             verdict=page.row.finding,
             raw_size=raw_size,
+            patch_script=keep("js", patches) if patches else "",
+            patch_size=file_size(len(patches)),
             families=_families(page.sections, len(page.targets), keep),
             studies=[_study(section, keep) for section in page.sections if section.is_study],
             atlas=atlas_picture(page.atlas, keep) if page.atlas else None,

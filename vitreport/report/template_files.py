@@ -12,9 +12,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateSyntaxE
 from vitreport.errors import RenderError
 
 BUNDLES = {
-    "site.css": ("css/tokens.css", "css/site.css"),
-    "site.js": ("js/site.js",),
+    "site.css": ("css/tokens.css", "css/site.css", "css/viewer.css"),
+    "site.js": ("js/site.js", "js/keys.js"),
     "table.js": ("js/table.js",),
+    "image.js": ("js/viewer.js", "js/patches.js"),
 }
 """Style sheets and scripts of the site: name to the files that make it up, one after the other.
 
