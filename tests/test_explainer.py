@@ -433,21 +433,6 @@ def test_a_technique_that_the_model_cannot_have_is_skipped_with_the_reason(
     assert len(maps(run, "gradient_rollout")) == 5
 
 
-@pytest.mark.parametrize("where", ["forward", "gradient", "technique"])
-def test_memory_that_runs_out_names_a_smaller_batch(
-    where: str, tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    if where == "technique":
-        monkeypatch.setattr(RawAttention, "attribute_all", full)
-    else:
-        monkeypatch.setattr(Tracer, where, full)
-    with pytest.raises(SettingsError, match=r"4 images at a time do not fit .* try --batch-size 2"):
-        explain(settings(pictures, batch_size=4), tmp_path / "run")
-
-
 def _table(pictures: Path, labels: dict[str, str]) -> Path:
     lines = [f"{path.name},{labels.get(path.stem, '')}" for path in sorted(pictures.glob("*.png"))]
     (pictures / "table.csv").write_text("path,label\n" + "\n".join(lines) + "\n")

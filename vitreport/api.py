@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Resources
 from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
-from vitreport.store import Run, RunFolder, open_run
+from vitreport.store import Manifest, Run, RunFolder, open_run
 from vitreport.store import folder as paths
 from vitreport.store.closing import check_same_run, close, discard_damaged
 from vitreport.store.schema import catalogue_table
@@ -228,7 +228,7 @@ def _explain(
     expect: Progress | None,
     notice: Callable[[str], None] | None,
 ) -> Run:
-    from vitreport.explainer import Explainer
+    from vitreport.explainer import SHORT_OF_MEMORY, Explainer
     from vitreport.plan import make_plan
     from vitreport.score_notices import score_notices
     from vitreport.scorer import Scorer
@@ -256,6 +256,8 @@ def _explain(
     damaged: list[str] = []
     if before is not None:
         check_same_run(folder, before, manifest)
+        earlier = [text for text in before.data.notices if text.startswith(SHORT_OF_MEMORY)]
+        manifest = _with_notices(manifest, earlier)
         damaged = discard_damaged(folder, before)
         if damaged and notice:
             notice(_said_of(damaged))
@@ -272,12 +274,16 @@ def _explain(
         done[receipt.stage] += receipt.done
         if progress:
             progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
+        if receipt.notice and receipt.notice not in manifest.data.notices:
+            manifest = _with_notices(manifest, [receipt.notice])
+            folder.commit_manifest(manifest)  # at once: a run that is stopped now has to say it too
+            if notice:
+                notice(receipt.notice)
     explained = time.perf_counter()
     scorer = Scorer(folder, plan)
     estimates = _score(scorer, engine, progress, expect)
     scored = time.perf_counter()
-    data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *score_notices(scorer)))
-    manifest = dataclasses.replace(manifest, data=data)
+    manifest = _with_notices(manifest, score_notices(scorer))
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
     seconds = {
         "prepare": ready - began,
@@ -287,6 +293,11 @@ def _explain(
     }
     _write_timings(folder, totals[EXPLAIN], seconds, estimates)
     return open_run(folder.root)
+
+
+def _with_notices(manifest: Manifest, notices: Sequence[str]) -> Manifest:
+    data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *notices))
+    return dataclasses.replace(manifest, data=data)
 
 
 def _score(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
 from vitreport.findings import Findings, columns
 from vitreport.model.head import Head
+from vitreport.model.memory import lacks_memory, release
 from vitreport.model.trace import Backward, Forward, Need, Tracer
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
@@ -22,6 +24,9 @@ from vitreport.store.schema import images_table
 from vitreport.techniques.technique import SHARED_PASSES, Context, Explainable, alike, needs_of
 
 TOP_K = 5
+SHORT_OF_MEMORY = "There was no memory for"
+"""How a notice begins that says so."""
+_HALVED = "the rest of their shard had {} at most, which moves maps by rounding alone (1e-5 of their maximum)"
 
 
 @dataclass(frozen=True)
@@ -68,25 +73,61 @@ class Explainer:
             return
         pending = self.pending(shard)
         findings = Findings(self.plan.model.layout.grid)
+        techniques, size = [technique for _, technique in pending], self.plan.batch_size
         for batch in prepared_batches(self.plan, refs):
-            try:
-                yield from self._explain(batch, [technique for _, technique in pending], findings)
-            except torch.OutOfMemoryError as error:
-                raise SettingsError(
-                    f"{len(batch)} images at a time do not fit the device's memory; "
-                    f"try --batch-size {max(1, self.plan.batch_size // 2)}"
-                ) from error
+            size = yield from self._explain_what_fits(batch, techniques, findings, size)
         for record, _ in pending:
             self.folder.write_table(technique_part(record, shard), findings.table(record))
         if not self.folder.has(images_part(shard)):
             self.folder.write_table(images_part(shard), images_table(findings.explanations))
 
+    def _explain_what_fits(
+        self, batch: Sequence[Prepared], techniques: Sequence[Explainable], findings: Findings, size: int
+    ) -> Generator[Receipt, None, int]:
+        """Explains a batch, at most `size` images at a time, and half as many where memory runs out.
+
+        Returns:
+            How many at a time did fit.
+
+        Raises:
+            SettingsError: one image alone does not fit.
+        """
+        at = 0
+        while at < len(batch):
+            some, found = batch[at : at + size], Findings(self.plan.model.layout.grid)
+            told: Counter[str] = Counter()
+            enough = True
+            try:
+                for receipt in self._explain(some, techniques, found, size):
+                    told[receipt.stage] += receipt.done  # type: ignore[assignment]
+                    yield receipt
+            except (RuntimeError, MemoryError) as error:
+                if not lacks_memory(error):
+                    raise
+                enough = False
+            if enough:
+                findings.take(found)
+                at += len(some)
+                continue
+            for stage, done in told.items():
+                yield Receipt(-done, stage=stage)
+            if len(some) == 1:
+                raise SettingsError(
+                    f"not even one image fits the memory of the {self.plan.device}; give a smaller "
+                    "--image-size or fewer techniques, or run it where there is more memory"
+                )
+            release(self.plan.model.device)
+            size = (len(some) + 1) // 2
+            yield Receipt(0, notice=f"{SHORT_OF_MEMORY} {len(some)} images at a time: {_HALVED.format(size)}")
+        return size
+
     def _explain(
-        self, batch: Sequence[Prepared], techniques: Sequence[Explainable], findings: Findings
+        self, batch: Sequence[Prepared], techniques: Sequence[Explainable], findings: Findings, chunk: int
     ) -> Iterator[Receipt]:
         """Explains a batch: one forward pass for each kind of gradient, and a gradient of it a target.
 
-        Receipts come as techniques are done, each for its share of the batch's work.
+        Receipts come as techniques are done, each for its share of the batch's work. A pass of a technique's
+        own has at most `chunk` images.
         """
         usable = [image for image in batch if image.pixels is not None]
         explained: list[Explanation] = []
@@ -99,7 +140,7 @@ class Explainer:
                 forward = tracer.forward(self._pixels(usable))
             explained = explained or self._predicted(forward.logits, usable)
             share = len(batch) / self._work(techniques, explained)
-            for receipt in self._explain_targets(tracer, forward, members, explained, findings, share):
+            for receipt in self._explain_targets(tracer, forward, members, explained, findings, share, chunk):
                 told += receipt.done if receipt.stage == EXPLAIN else 0
                 yield receipt
         damaged = {image.ref.id for image in batch if image.pixels is None}
@@ -129,6 +170,7 @@ class Explainer:
         explained: Sequence[Explanation],
         findings: Findings,
         share: float,
+        chunk: int,
     ) -> Iterator[Receipt]:
         """Explains one target an image after the other; a receipt is `share` for each pass."""
         plan, ids = self.plan, tuple(explanation.ref.id for explanation in explained)
@@ -137,7 +179,7 @@ class Explainer:
             chosen = [0 if index is None else index for index in classes]
             targets = torch.tensor(chosen, device=forward.logits.device)
             trace = tracer.gradient(forward, targets, keep_graph=place + 1 < len(targets_of))
-            context = Context(trace, plan.model, ids, plan.settings.seed, plan.batch_size)
+            context = Context(trace, plan.model, ids, plan.settings.seed, chunk)
             due = [technique for technique in techniques if technique.class_specific or place == 0]
             present = [number for number, index in enumerate(classes) if index is not None]
             fewer = context if len(present) in (0, len(classes)) else context.only(present)

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vitreport.explanation import Attribution, Explanation
 from vitreport.model.layout import patch_sums
+from vitreport.model.memory import lacks_memory
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import maps_table, observations_table
 from vitreport.techniques.technique import FAILURES, Context, Explainable, Observation, Technique
@@ -35,6 +35,14 @@ class Findings:
             return observations_table(self._rows[record.key], record.columns)
         order = {explanation.ref.id: place for place, explanation in enumerate(self.explanations)}
         return maps_table(sorted(self._maps[record.key], key=lambda row: order[row[0]]))
+
+    def take(self, others: Findings) -> None:
+        """Adds what was found of further images."""
+        self.explanations += others.explanations
+        for key, maps in others._maps.items():
+            self._maps[key] += maps
+        for key, rows in others._rows.items():
+            self._rows[key] += rows
 
     def add(
         self,
@@ -70,9 +78,9 @@ class Findings:
             maps = list(type(members[0]).attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
             arrays: list[Any] = [_checked(values, len(classes), self._grid) for values in maps]
-        except torch.OutOfMemoryError:
-            raise
         except FAILURES as failure:
+            if lacks_memory(failure):
+                raise
             error = _describe(failure)
             arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
         sound = context.trace.logits.isfinite().all(1).tolist()
@@ -91,9 +99,9 @@ class Findings:
             observed = list(technique.observe(context))
             if len(observed) != len(classes):
                 raise ValueError(f"it gave rows for {len(observed)} of {len(classes)} images")
-        except torch.OutOfMemoryError:
-            raise
         except FAILURES as failure:
+            if lacks_memory(failure):
+                raise
             observed = [[{"error": _describe(failure)}] for _ in classes]
         for image_id, target, rows in zip(context.image_ids, classes, observed, strict=True):
             if not technique.class_specific or target is not None:

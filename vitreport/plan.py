@@ -20,7 +20,7 @@ from vitreport.images.masks import Masks, find_masks
 from vitreport.model.embedded import embedded_card
 from vitreport.model.environment import choose_device, device_name, environment
 from vitreport.model.load import VisionModel, load_model
-from vitreport.model.memory import automatic_batch_size
+from vitreport.model.memory import automatic_batch_size, check_room
 from vitreport.model.targets import Targets
 from vitreport.settings import RunSettings, digest
 from vitreport.store import DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
@@ -142,6 +142,7 @@ def make_plan(
         device=device,
         head=settings.head,
     )
+    check_room(model)
     record = _model_record(model, card)
     targets = Targets.parse(settings.targets, model.classes, labels=record.tells_classes)
     labels = model.classes if record.tells_classes else ClassNames(())

@@ -23,11 +23,13 @@ class Receipt:
         done: units finished since the last receipt (images; of scoring, forward passes); parts of one count.
         stage: of the work, where it has several.
         seconds_left: what the rest of the stage will take, where the worker has just found out.
+        notice: what the run must say of how it was computed, in a sentence.
     """
 
     done: float
     stage: str = EXPLAIN
     seconds_left: float | None = None
+    notice: str | None = None
 
 
 Worker = Callable[[Item], Iterable[Receipt]]
