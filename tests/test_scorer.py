@@ -93,6 +93,26 @@ def test_images_are_drawn_by_chance_and_alike_for_all(
     assert len(draws) > 1
 
 
+def test_scoring_alone_takes_another_precision_and_the_run_says_so(
+    tiny: VisionModel, pictures: Path, tmp_path: Path
+) -> None:
+    plain = explain(settings(pictures), tmp_path / "plain")
+    half = explain(settings(pictures, precision="bfloat16"), tmp_path / "half")
+    assert plain.manifest.environment["scoring"] == "float32"
+    assert half.manifest.environment["scoring"] == "bfloat16"
+    assert plain.manifest.run_digest == half.manifest.run_digest  # explaining is the same
+    for path in ("raw_attention", "gradient_rollout"):
+        record = plain.technique(path)
+        part = f"data/maps/{record.folder}/part-00000.parquet"
+        assert (tmp_path / "plain" / part).read_bytes() == (tmp_path / "half" / part).read_bytes()
+    exact, rounded = values(plain, "gradient_rollout"), values(half, "gradient_rollout")
+    assert exact.keys() == rounded.keys() and exact != rounded
+    assert list(rounded.values()) == pytest.approx(list(exact.values()), abs=0.05)
+    assert plain.metric(SRG).digest != half.metric(SRG).digest  # neither is taken for the other
+    same = explain(settings(pictures, precision="float32"), tmp_path / "same")
+    assert same.metric(SRG).digest == plain.metric(SRG).digest
+
+
 def test_every_score_stands_beside_the_controls(tiny: VisionModel, pictures: Path, tmp_path: Path) -> None:
     run = explain(settings(pictures), tmp_path / "run")
     keys = {record.key for record in run.manifest.controls}

@@ -116,6 +116,7 @@ def test_what_is_no_image_size_is_refused(value: object) -> None:
         ({"image_size": "big"}, "write it like 224"),
         ({"device": "tpu"}, "device is 'tpu'; allowed: auto, cpu, cuda"),
         ({"device": 3}, "device is '3'; allowed"),
+        ({"precision": "half"}, "precision is 'half'; allowed: auto, float32, float16, bfloat16"),
         ({"head": "probit"}, "head is 'probit'; allowed: auto, softmax, sigmoid, regression"),
         ({"model": 5}, "model is 5; it must be a text"),
         ({"checkpoint": ["a.pt"]}, "checkpoint is ['a.pt']; it must be a text"),
@@ -165,6 +166,7 @@ FULL: dict[str, Any] = {
     "targets": ["predicted", "tiger cat"],
     "batch_size": 8,
     "device": "cpu",
+    "precision": "bfloat16",
     "seed": 3,
     "limit": 10,
 }
@@ -192,6 +194,7 @@ def test_the_command_names_all_that_is_not_default_and_survives_a_shell() -> Non
         ("--head", "sigmoid"),
         ("--target", "predicted,tiger cat"),
         ("--batch-size", "8"),
+        ("--precision", "bfloat16"),
         ("--seed", "3"),
         ("--limit", "10"),
         ("--model-card", "card.toml"),

@@ -131,6 +131,11 @@ def _explain_options(command: Command) -> Command:
         ),
         click.option("--batch-size", metavar="auto|N", help="Images at a time.  [default: auto]"),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+            help="Of scoring; explaining is float32.  [default: float16 on a GPU, float32 on the CPU]",
+        ),
         click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
         click.option("--limit", type=int, metavar="N", help="Explain the first N images only."),
         click.option(

@@ -51,6 +51,7 @@ class Plan:
         catalogue: on which images.
         batch_size: images at a time.
         device: ``cpu`` or ``cuda``.
+        precision: of the passes that only look at the model's score: ``float32``, ``float16``, ``bfloat16``.
     """
 
     settings: RunSettings
@@ -65,6 +66,7 @@ class Plan:
     catalogue: Catalogue
     batch_size: int
     device: str
+    precision: str
 
     @cached_property
     def shards(self) -> dict[int, list[ImageRef]]:
@@ -110,7 +112,7 @@ class Plan:
             techniques=tuple(record for record, _ in self.techniques),
             metrics=tuple(record for record, _ in self.metrics),
             controls=tuple(record for record, _ in self.controls),
-            environment=environment(self.device),
+            environment={**environment(self.device), "scoring": self.precision},
         )
 
 
@@ -155,6 +157,9 @@ def make_plan(
     if settings.batch_size != "auto":
         batch_size = settings.batch_size
     score_images = _score_images(settings, device)
+    usual = "float32" if device == "cpu" else "float16"
+    precision = usual if settings.precision == "auto" else settings.precision
+    unusual = None if precision == usual else precision
     masks = Masks() if settings.masks is None else find_masks(Path(settings.masks), catalogue.refs)
     labelled = record.tells_classes and any(ref.label is not None for ref in catalogue.refs)
     return Plan(
@@ -163,7 +168,7 @@ def make_plan(
         record=record,
         techniques=_with_records(techniques, model),
         metrics=[
-            (_metric_record(metric, model, score_images, masks, labelled=labelled), metric)
+            (_metric_record(metric, model, score_images, masks, unusual, labelled=labelled), metric)
             for metric in metrics
         ],
         score_images=score_images,
@@ -173,6 +178,7 @@ def make_plan(
         catalogue=catalogue,
         batch_size=batch_size or automatic_batch_size(model),
         device=device,
+        precision=precision,
     )
 
 
@@ -233,8 +239,15 @@ def _score_images(settings: RunSettings, device: str) -> int | None:
 
 
 def _metric_record(
-    metric: Metric, model: VisionModel, sample: int | None, masks: Masks, *, labelled: bool
+    metric: Metric,
+    model: VisionModel,
+    sample: int | None,
+    masks: Masks,
+    unusual: str | None,
+    *,
+    labelled: bool,
 ) -> MetricRecord:
+    """What the run says of a metric; an `unusual` precision is part of its identity."""
     skipped = metric.supports(model)
     if skipped is None and not len(model.classes):
         skipped = "the model has no classifier, so no class is explained and scored"
@@ -245,6 +258,8 @@ def _metric_record(
     identity = [metric.name, metric.version, metric.parameters, sample]
     if metric.needs_masks:
         identity.append(masks.sha256)
+    if unusual is not None:
+        identity.append(unusual)
     return MetricRecord(
         **{**metric.describe(), "check": metric.check},
         digest=digest(identity, 8),

@@ -205,6 +205,7 @@ class Scorer:
             masks=None if ready.masks is None else ready.masks[chosen],
             mask_notes=tuple(ready.mask_notes[place] for place in chosen),
             gallery=ready.gallery,
+            precision=getattr(torch, self.plan.precision),
         )
         maps = {record.key: ready.gallery.maps[record.key][chosen].to(device) for record in records}
         try:

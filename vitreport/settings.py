@@ -16,6 +16,7 @@ from vitreport.errors import SettingsError, did_you_mean
 
 Parameter = bool | int | float | str
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 HeadKind = Literal["auto", "softmax", "sigmoid", "regression"]
 
 SHARD_SIZE = 256
@@ -107,6 +108,8 @@ class RunSettings:
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
         batch_size: images in a batch; ``auto`` fits the device.
         device: ``auto`` takes CUDA where there is one.
+        precision: of the passes that only look at the model's score, when maps are scored; ``auto`` takes
+            float16 on a GPU and float32 on the CPU. Explaining is float32 always.
         seed: of every random draw.
         limit: explain only the first so many images, in the order of the source; None is all.
     """
@@ -126,6 +129,7 @@ class RunSettings:
     targets: tuple[str, ...] = ("predicted",)
     batch_size: int | Literal["auto"] = "auto"
     device: Device = "auto"
+    precision: Precision = "auto"
     seed: int = 0
     limit: int | None = None
 
@@ -156,7 +160,8 @@ class RunSettings:
             raise SettingsError(f"limit is {self.limit}; it must be at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
             raise SettingsError(f"image size is {self.image_size}; write it like 224x320 (height x width)")
-        for name, allowed in (("device", get_args(Device)), ("head", get_args(HeadKind))):
+        choices = {"device": get_args(Device), "head": get_args(HeadKind), "precision": get_args(Precision)}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise SettingsError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
         for spec in self.techniques:

@@ -69,6 +69,7 @@ class Case:
             None without masks.
         mask_notes: why an image's mask says nothing, or None, ``(batch,)``.
         gallery: all images that are scored together; None: this batch is all, and has no labels.
+        precision: of passes that only look at the model's score; None takes float16 on a GPU.
     """
 
     model: VisionModel
@@ -81,6 +82,7 @@ class Case:
     masks: Tensor | None = None
     mask_notes: tuple[str | None, ...] = ()
     gallery: Gallery | None = None
+    precision: torch.dtype | None = None
 
     def explain(
         self, keys: Iterable[str], pixels: Tensor, *targets: Tensor, image_ids: Sequence[str] | None = None
@@ -104,8 +106,11 @@ class Case:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Passes that only look at the model's score may take half precision, on a GPU."""
-        with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=self.pixels.is_cuda):
+        """Passes that only look at the model's score may take half precision."""
+        device = self.pixels.device.type
+        precision = self.precision or (torch.float16 if device == "cuda" else torch.float32)
+        halved = precision is not torch.float32
+        with torch.no_grad(), torch.autocast(device, precision if halved else None, enabled=halved):
             yield
 
 
