@@ -1,17 +1,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import numpy as np
-from synthetic_run import write_run
-
-from vitreport.report.image_data import ROWS_A_SCRIPT, raw_values, script_safe, table_scripts
-from vitreport.report.image_reading import image_pages, neighbours
+from vitreport.report.image_data import ROWS_A_SCRIPT, script_safe, table_scripts
 from vitreport.report.outputs import Outputs
 from vitreport.report.pages import ImageRow
-from vitreport.report.reading import image_rows
-from vitreport.store import open_run
 
 SOFTMAX = Outputs("softmax", 5, judged=True)
 HOSTILE = "</script><script>alert(1)</script>\u2028 & '\"\n.jpg"
@@ -41,15 +34,3 @@ def test_large_tables_come_in_several_scripts() -> None:
     scripts = table_scripts(rows(2 * ROWS_A_SCRIPT + 1), {})
     assert [len(parsed(script)) for script in scripts] == [ROWS_A_SCRIPT, ROWS_A_SCRIPT, 1]
     assert all(f"[{number}]=".encode() in script for number, script in enumerate(scripts))
-
-
-def test_raw_values_are_the_values_of_the_store(tmp_path: Path) -> None:
-    run = open_run(write_run(tmp_path / "run"))
-    page = next(image_pages(run, {}, neighbours(image_rows(run))))
-    body = json.loads(raw_values(page))
-    assert body["id"] == page.row.id
-    assert body["targets"] == [1, 3]
-    assert len(body["maps"]) == 14
-    for entry in body["maps"]:
-        stored = run.map(page.row.id, entry["technique"], entry["target"])
-        assert np.array_equal(np.float32(entry["values"]).reshape(entry["rows"], entry["cols"]), stored)

@@ -1,4 +1,4 @@
-"""Data that the site carries beside its pages: the table of images for the script, raw values to download."""
+"""Data that scripts of the site read: the table of images, and the rollout between an image's patches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from vitreport.explanation import FloatArray
-from vitreport.report.image_page import ImagePage, PatchView
+from vitreport.report.image_page import PatchView
 from vitreport.report.pages import ImageRow
 
 ROWS_A_SCRIPT = 2000
@@ -73,48 +73,10 @@ def script_safe(text: str) -> str:
     return text
 
 
-def raw_values(page: ImagePage) -> bytes:
-    """All maps and scores of an image as JSON, nine digits; maps row by row; null where not a number."""
-    body = {
-        "id": page.row.id,
-        "file": page.row.uri,
-        "label": page.row.label.index if page.row.label else None,
-        "group": page.row.group,
-        "predictions": [
-            {"class": view.index, "name": view.name, page.row.outputs.score: digits(view.score)}
-            for view in page.predictions
-        ],
-        "targets": [target.index for target in page.targets],
-        "maps": [
-            {
-                "technique": view.record.key,
-                "target": view.target.index if view.target else None,
-                "rows": view.values.shape[0],
-                "cols": view.values.shape[1],
-                "values": _numbers(view.values),
-                "error": view.error,
-            }
-            for section in page.sections
-            for view in section.maps
-        ],
-    }
-    if page.scores is not None:
-        body["scores"] = [
-            {name: _rounded(value) for name, value in score.items()} for score in page.scores.raw
-        ]
-    return (json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
-
-
 def _numbers(values: FloatArray) -> list[float | None]:
     return [digits(value) for value in values.ravel().tolist()]
 
 
-def _rounded(value: object) -> object:
-    if isinstance(value, list):
-        return [digits(number) for number in value]
-    return digits(value) if isinstance(value, float) else value
-
-
-def digits(value: float | None) -> float | None:
-    """`value` to nine digits, enough for a float32; None where it is not a number."""
-    return float(f"{value:.9g}") if value is not None and math.isfinite(value) else None
+def digits(value: float | None, kept: int = 9) -> float | None:
+    """`value` to so many digits, nine for a float32; None where it is not a number."""
+    return float(f"{value:.{kept}g}") if value is not None and math.isfinite(value) else None

@@ -14,10 +14,10 @@ from vitreport.analysis.trust import Trust
 from vitreport.engines import Receipt
 from vitreport.figures.scale import Scale
 from vitreport.report.html import SitePages
-from vitreport.report.image_data import raw_values
 from vitreport.report.image_page import ImagePage
 from vitreport.report.image_reading import Neighbours, image_pages
 from vitreport.report.pictures import Keep
+from vitreport.report.raw_values import raw_values
 from vitreport.report.site_folder import SITE, SiteFolder
 from vitreport.report.site_record import PageRecord
 from vitreport.report.wording import file_size
