@@ -72,6 +72,8 @@ def build_report(
     *,
     pdf: bool = True,
     pdf_images: int = 60,
+    pdf_volumes: bool = False,
+    pdf_per_image: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Renders the HTML site and the PDF of a run from its store. Needs neither torch nor the images.
@@ -79,7 +81,9 @@ def build_report(
     Args:
         run: the run folder.
         pdf: whether to write ``report.pdf`` too.
-        pdf_images: images with a sheet of their own in the PDF.
+        pdf_images: images with a sheet of their own in ``report.pdf``.
+        pdf_volumes: whether all images get a sheet in volumes of 50, where there are more than `pdf_images`.
+        pdf_per_image: whether every image gets a PDF of its own.
         progress: told how far each stage is.
 
     Returns:
@@ -93,7 +97,14 @@ def build_report(
 
     open_run(run)
     with RunFolder(Path(run)).working():
-        build(Path(run), pdf=pdf, pdf_images=pdf_images, progress=progress)
+        build(
+            Path(run),
+            pdf=pdf,
+            pdf_images=pdf_images,
+            pdf_volumes=pdf_volumes,
+            pdf_per_image=pdf_per_image,
+            progress=progress,
+        )
     return Path(run) / "report" / "index.html"
 
 

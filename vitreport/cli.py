@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -150,6 +150,10 @@ def _explain_options(command: Command) -> Command:
     return command
 
 
+_SHOWN = ("pdf", "pdf_images", "pdf_volumes", "pdf_per_image")
+"""What `_report_options` gives."""
+
+
 def _report_options(command: Command) -> Command:
     """The options that decide how it is shown."""
     options = [
@@ -160,8 +164,14 @@ def _report_options(command: Command) -> Command:
             show_default=True,
             type=click.IntRange(0),
             metavar="N",
-            help="Images with a sheet of their own in the PDF.",
+            help="Images with a sheet of their own in report.pdf.",
         ),
+        click.option(
+            "--pdf-volumes/--no-pdf-volumes",
+            default=False,
+            help="Of more images: sheets of all, in pdf/volume-001.pdf and so on, 50 each.  [default: no]",
+        ),
+        click.option("--pdf-per-image", is_flag=True, help="A PDF of every image too: pdf/ID.pdf."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -171,12 +181,13 @@ def _report_options(command: Command) -> Command:
 @main.command()
 @_explain_options
 @_report_options
-def run(output: Path, pdf: bool, pdf_images: int, quiet: bool, **options: Any) -> None:
+def run(output: Path, quiet: bool, **options: Any) -> None:
     """Explain IMAGES (files, folders, CSV manifests), then write the report."""
+    shown = {name: options.pop(name) for name in _SHOWN}
     settings = _settings(options)
     with _working(output):
         finished = _explain(settings, output, quiet)
-        _report_and_close(finished, output, pdf, pdf_images, quiet)
+        _report_and_close(finished, output, quiet, shown)
 
 
 @main.command()
@@ -210,9 +221,8 @@ def demo(
     techniques: tuple[str, ...],
     metrics: tuple[str, ...],
     score_images: str | None,
-    pdf: bool,
-    pdf_images: int,
     quiet: bool,
+    **shown: Any,
 ) -> None:
     """Do the main job on an embedded model and generated images: no network, nothing to prepare."""
     from vitreport.demo.demonstration import prepare
@@ -221,16 +231,16 @@ def demo(
     options = {name: value for name, value in given.items() if value}
     with _working(output):
         finished = _explain(prepare(output, model, images, options), output, quiet)
-        _report_and_close(finished, output, pdf, pdf_images, quiet)
+        _report_and_close(finished, output, quiet, shown)
 
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=Path)
 @_report_options
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-def report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
+def report(run_folder: Path, quiet: bool, **shown: Any) -> None:
     """Write the HTML site and the PDF of RUN from its store."""
-    _report(run_folder, pdf, pdf_images, quiet)
+    _report(run_folder, quiet, shown)
 
 
 @main.command()
@@ -463,19 +473,20 @@ def _settings(options: dict[str, Any]) -> RunSettings:
     return RunSettings.from_mapping({"images": (), **values, **given})
 
 
-def _report(run_folder: Path, pdf: bool, pdf_images: int, quiet: bool) -> None:
+def _report(run_folder: Path, quiet: bool, shown: Mapping[str, Any]) -> None:
     from vitreport import api
 
     with _progress(quiet) as progress:
-        index = api.build_report(run_folder, pdf=pdf, pdf_images=pdf_images, progress=progress)
+        index = api.build_report(run_folder, progress=progress, **shown)
     if not quiet:
-        click.echo(f"report: {index}" + (f" and {run_folder / 'report.pdf'}" if pdf else ""))
+        places = [index, *((run_folder / name) for name in ("report.pdf", "pdf") if shown["pdf"])]
+        click.echo("report: " + " and ".join(str(place) for place in places if place.exists()))
 
 
-def _report_and_close(finished: Run, output: Path, pdf: bool, pdf_images: int, quiet: bool) -> NoReturn:
+def _report_and_close(finished: Run, output: Path, quiet: bool, shown: Mapping[str, Any]) -> NoReturn:
     """Writes the report; where that fails, what was computed is still good."""
     try:
-        _report(output, pdf, pdf_images, quiet)
+        _report(output, quiet, shown)
     except RenderError as error:
         click.echo(f"vitreport: {error}", err=True)
         site = output / "report" / "index.html"

@@ -137,7 +137,7 @@ def test_a_site_is_on_record_even_where_the_pdf_fails(
         raise RenderError("no Pango")
 
     root = write_run(tmp_path / "run")
-    monkeypatch.setattr("vitreport.report.pdf.write_pdf", fail)
+    monkeypatch.setattr("vitreport.report.pdf.Summary.draw", fail)
     with pytest.raises(RenderError, match="no Pango"):
         build_report(root, processes=1)
     assert "report/index.html" in read_record(root).files

@@ -163,14 +163,6 @@ def test_a_source_date_epoch_that_is_no_number_is_refused(
         drawn(drawn_run, image_cap=0)
 
 
-def test_progress_counts_up_to_its_total(drawn_run: Run) -> None:
-    told: list[tuple[int, int]] = []
-    drawn(drawn_run, image_cap=3, progress=lambda done, total: told.append((done, total)))
-    assert {total for _, total in told} == {7}
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (7, 7)
-
-
 def _without_weasyprint(error: str, root: Path) -> str:
     script = f"""
 import sys

@@ -22,10 +22,12 @@ def build_report(
     *,
     pdf: bool = True,
     pdf_images: int = 60,
+    pdf_volumes: bool = False,
+    pdf_per_image: bool = False,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Draws the report of a finished run: ``report/``, ``report.pdf`` and their list ``report.json``.
+    """Draws the report of a finished run: ``report/``, PDFs, and their list ``report.json``.
 
     Equal runs give equal bytes. A page whose sources are the same as those of the page that is there is not
     drawn again. Files of an earlier report that this one does not have are removed; without `pdf`, an
@@ -34,7 +36,10 @@ def build_report(
     Args:
         run_root: the run folder.
         pdf: whether to write the PDF too; needs WeasyPrint.
-        pdf_images: how many images get a sheet in the PDF.
+        pdf_images: how many images get a sheet in ``report.pdf``.
+        pdf_volumes: whether all images get one in volumes of 50, ``pdf/volume-001.pdf`` and so on, where
+            there are more.
+        pdf_per_image: whether every image gets a document of its own, ``pdf/<id>.pdf``.
         processes: workers at a time; None takes one a core.
         progress: told what is done.
 
@@ -52,9 +57,10 @@ def build_report(
     old = read_record(run_root)
     earlier = Earlier(old.pages, standing(run_root, old))
     sources = Sources.of(run)
-    stage = PdfStage(pdf_images) if pdf else None
+    stage = PdfStage(pdf_images, pdf_volumes, pdf_per_image) if pdf else None
     same_site = old.site == sources.site and earlier.is_whole(old.site_pages)
-    same_pdf = stage is None or stage.is_there(earlier, sources)
+    explained = run.manifest.data.images - run.manifest.data.quarantined
+    same_pdf = stage is None or stage.is_there(earlier, sources, explained)
     pages = old.site_pages
     pdfs = old.pdfs if pdf or old.manifest_sha256 == sources.manifest else {}
     if not (same_site and same_pdf):
@@ -62,15 +68,16 @@ def build_report(
 
         told = progress or (lambda stage, done, total: None)
         reading = RunReading(run)
+        workers = processes or _cores()
         if not same_site:
             from vitreport.report.site import Site
 
             site = Site(reading, sources)
-            pages = site.draw(earlier, processes or _cores(), lambda done, total: told("pages", done, total))
+            pages = site.draw(earlier, workers, lambda done, total: told("pages", done, total))
         if stage is not None and not same_pdf:
             begun = SiteRecord(old.manifest_sha256, sources.site, {**pages, **pdfs})
             commit(run_root, old, begun)  # the site is good, whatever becomes of the PDF
-            old, pdfs = begun, stage.draw(reading, sources, told)
+            old, pdfs = begun, stage.draw(reading, sources, earlier, workers, told)
     commit(run_root, old, SiteRecord(sources.manifest, sources.site, {**pages, **pdfs}))
 
 

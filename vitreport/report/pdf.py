@@ -16,22 +16,18 @@ from vitreport.figures.sheet import Tile, grid_sheet, picture_sheet
 from vitreport.report import pdf_attachment
 from vitreport.report.image_reading import Neighbours, neighbours
 from vitreport.report.pages import IndexPage
+from vitreport.report.pdf_attachment import Results
 from vitreport.report.pdf_engine import pdf_engine
+from vitreport.report.pdf_places import PDF
 from vitreport.report.pdf_sheets import SheetFolder, SheetPress, sheet_folder
 from vitreport.report.pdf_template import drawn, stylesheet
 from vitreport.report.pdf_view import CURVES, MOST_TILES, PdfAudit, pdf_view
 from vitreport.store import Manifest, Run
 
-PDF = "report.pdf"
-"""The document, below the run folder."""
-
 DEFAULT_IMAGE_CAP = 60
 
 TILES_ACROSS = 4
 """Small arrays side by side, at least."""
-
-Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps there are: two for every sheet, and one to finish."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +83,6 @@ def write_pdf(
     *,
     trust: Trust | None = None,
     image_cap: int = DEFAULT_IMAGE_CAP,
-    progress: Progress | None = None,
 ) -> bytes:
     """Draws the report of `run` in this process.
 
@@ -98,7 +93,6 @@ def write_pdf(
         trust: `vitreport.analysis.trust.trust` of the run.
         image_cap: the most images that get a sheet: the ones with the lowest ids. The document says how many
             there are.
-        progress: told of every step.
 
     Returns:
         The PDF. Equal runs and caps (and an equal ``SOURCE_DATE_EPOCH``) give equal bytes.
@@ -110,25 +104,23 @@ def write_pdf(
     """
     pdf_engine()
     members = with_sheets(index, image_cap)
-    steps = _Steps(progress, len(members))
     with sheet_folder() as folder:
-        for done, _ in enumerate(SheetPress(run.folder.root, scales, folder)(members), start=1):
-            steps.drawn(done)
-        content = summary(run, index, trust, members).draw(folder, steps.set_page)
-    steps.finished()
-    return content
+        for _ in SheetPress(run.folder.root, scales, folder)(members):
+            pass
+        return summary(run, index, Results(run), trust, members).draw(folder)
 
 
 def summary(
     run: Run,
     index: IndexPage,
+    results: Results,
     trust: Trust | None,
     members: Sequence[Neighbours],
     volumes: Mapping[str, int] | None = None,
 ) -> Summary:
-    """The document about `run`, with sheets of `members`."""
+    """The document about `run`, with sheets of `members`; `volumes` as in `Summary`."""
     found = [one.found for one in index.audit.findings] if index.audit else ()
-    attached = pdf_attachment.results(run, trust, found)
+    attached = results.whole(trust, found)
     return Summary(run.manifest, index, tuple(member.row.id for member in members), attached, volumes or {})
 
 
@@ -163,23 +155,3 @@ def _analysis_pictures(audit: PdfAudit) -> dict[str, bytes]:
             ]
             found[address] = grid_sheet(tiles, max(TILES_ACROSS, min(len(tiles), 6)))
     return found
-
-
-class _Steps:
-    """Counts what is done; laying out a page takes about as long as drawing its sheet."""
-
-    def __init__(self, progress: Progress | None, sheets: int) -> None:
-        self._progress = progress or (lambda done, total: None)
-        self._sheets = sheets
-        self._pages = 0
-
-    def drawn(self, sheets: int) -> None:
-        self._progress(sheets, 2 * self._sheets + 1)
-
-    def set_page(self, page: int) -> None:
-        if self._pages < min(page, self._sheets):
-            self._pages += 1
-            self._progress(self._sheets + self._pages, 2 * self._sheets + 1)
-
-    def finished(self) -> None:
-        self._progress(2 * self._sheets + 1, 2 * self._sheets + 1)

@@ -15,17 +15,12 @@ from vitreport.report.outputs import Outputs
 from vitreport.report.pages import Columns, ImageRow, IndexPage
 from vitreport.report.pdf_attachment import Results
 from vitreport.report.pdf_engine import pdf_engine
+from vitreport.report.pdf_places import VOLUME, single_path, volume_path
 from vitreport.report.pdf_sheet import ImageSheet
 from vitreport.report.pdf_sheets import SheetFolder
 from vitreport.report.pdf_template import drawn, stylesheet
 from vitreport.report.pdf_view import ORDER
 from vitreport.store import Run
-
-FOLDER = "pdf"
-"""Of the parts, below the run folder."""
-
-VOLUME = 50
-"""Images in a volume."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,7 @@ def volumes(origin: Origin, results: Results, members: Sequence[Neighbours]) -> 
         parts.append(
             Part(
                 origin=origin,
-                path=f"{FOLDER}/volume-{number:03d}.pdf",
+                path=volume_path(number),
                 heading=f"Image sheets, volume {number} of {len(starts)}",
                 intro=f"Sheets of {which} of the {len(members):,} that were explained. {ORDER}",
                 ids=ids,
@@ -172,7 +167,7 @@ def singles(origin: Origin, results: Results, members: Sequence[Neighbours]) -> 
     return [
         Part(
             origin=origin,
-            path=f"{FOLDER}/{row.id}.pdf",
+            path=single_path(row.id),
             heading=row.name or row.id,
             intro=f"The sheet of one of {len(members):,} explained images; report.pdf is about them all.",
             ids=(row.id,),
