@@ -32,6 +32,22 @@ def test_the_smallest_are_those_of_each_row_whatever_the_threads(rows: int, thre
         assert chosen.tolist() == [sorted(row)[count - 1] for row in values.tolist()]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_smallest_of_attention_are_exact_ties_zeros_and_one_value_for_all_included(
+    dtype: torch.dtype,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(4, 40, 40, generator=generator, dtype=dtype).mul(3).softmax(-1)
+    values[1] = values[1].clamp(min=float(values[1].median()))
+    values[2] = -values[2].new_zeros(40, 40)
+    values[3, :20] = 0
+    counts = [1, 2, 400, 800, 801, 1280, 1440, 1599, 1600]
+    expected = values.flatten(1).sort(1).values
+    for count, chosen in zip(counts, smallest(values, counts), strict=True):
+        assert chosen is not None and chosen.dtype is dtype
+        assert torch.equal(chosen, expected[:, count - 1])
+
+
 def test_nothing_asked_for_is_nothing_done() -> None:
     assert smallest(torch.zeros(2, 3), [0, 0]) == [None, None]
 
