@@ -5,11 +5,10 @@
   const section = byId("inspector");
   if (!section) return;
   const HEAD = "head", PATCH = "patch";
-  const START = 0.5;
 
-  const colours = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).split(",")
+  const ramp = getComputedStyle(document.documentElement).getPropertyValue("--ramp-sequential").split(",")
     .map((hex) => [1, 3, 5].map((at) => parseInt(hex.trim().slice(at, at + 2), 16)));
-  const colour = (ramp, share) => {
+  const colour = (share) => {
     const place = Math.min(1, Math.max(0, share)) * (ramp.length - 1);
     const low = Math.min(Math.floor(place), ramp.length - 2);
     return ramp[low].map((part, at) => Math.round(part + (place - low) * (ramp[low + 1][at] - part)));
@@ -30,30 +29,26 @@
       return count ? sum / count : 0;
     });
     const headShare = (from) => readout.reduce((sum, part, to) => sum + (part ? part * share(to, from) : 0), 0);
-    const usualReader = Array.from({ length: tokens }, (_, from) => usual[from]);
-    const ramps = { shares: colours("--ramp-sequential"), ratios: colours("--ramp-diverging") };
-    let chosen = first + Math.floor(rows * START) * cols + Math.floor(cols * START), source = PATCH, held = false;
+    let chosen = first + Math.floor(rows / 2) * cols + Math.floor(cols / 2), source = PATCH, held = false;
 
     const token = () => (source === PATCH ? chosen : source === HEAD ? -1 : Number(source));
     const place = (at) => `row ${Math.floor((at - first) / cols)}, column ${(at - first) % cols}`;
     const name = (at) => (at < first ? `the ${prefix[at]}` : place(at));
 
-    const picture = (figure, shares, self) => {
+    const picture = (figure, shares, usually, self) => {
       const against = byId("patch-ratios").checked;
-      const shown = against ? shares.map((one, at) => one / (figure.usual[at] || 1)) : shares;
+      const shown = against ? shares.map((one, at) => one / (usually[at] || 1)) : shares;
       const others = shown.filter((_, at) => first + at !== self);
-      const reach = against ? Math.max(...others.map((one) => Math.abs(one - 1)), 1e-6) : Math.max(...others, 1e-12);
+      const low = against ? Math.min(...others) : 0, high = Math.max(...others);
       const pixels = figure.context.createImageData(cols, rows);
       shown.forEach((one, at) => {
-        const rgb = against ? colour(ramps.ratios, 0.5 + (one - 1) / (2 * reach)) : colour(ramps.shares, one / reach);
-        pixels.data.set([...rgb, first + at === self ? 0 : 255], 4 * at);
+        const seen = first + at === self ? 0 : 255;
+        pixels.data.set([...colour(high > low ? (one - low) / (high - low) : 0), seen], 4 * at);
       });
       figure.context.putImageData(pixels, 0, 0);
-      figure.element.classList.toggle("signed", against);
-      const [low, bar, high] = figure.ramp.children;
-      low.textContent = against ? times(Math.max(0, 1 - reach)) : "0\u00a0%";
-      high.textContent = against ? times(1 + reach) : percent(reach);
-      bar.className = against ? "diverging" : "sequential";
+      const ends = figure.ramp.querySelectorAll("span"), said = against ? times : percent;
+      ends[0].textContent = said(low);
+      ends[1].textContent = said(high);
     };
 
     const figures = ["from", "to"].map((id) => {
@@ -75,14 +70,10 @@
     const draw = () => {
       const self = token(), whole = Array.from({ length: tokens }, (_, at) => (self < 0 ? headShare(at) : share(self, at)));
       const came = whole.slice(first);
-      from.usual = usualReader.slice(first);
-      picture(from, came, self);
+      picture(from, came, usual.slice(first), self);
       const goes = Array.from({ length: patches }, (_, at) => (self < 0 ? 0 : share(first + at, self)));
       to.element.hidden = self < 0;
-      if (self >= 0) {
-        to.usual = goes.map(() => usual[self]);
-        picture(to, goes, self);
-      }
+      if (self >= 0) picture(to, goes, goes.map(() => usual[self]), self);
       for (const { mark } of figures) {
         mark.hidden = self < first;
         mark.style.left = `${(100 * ((self - first) % cols)) / cols}%`;

@@ -5,6 +5,7 @@
   const viewer = byId("viewer");
   if (!viewer) return;
   const PHOTO = "photo", NONE = "none";
+  const KINDS = ["signed", "one-scale"];
   const canvas = byId("canvas"), stage = byId("stage"), left = byId("left"), right = byId("right");
   const divide = byId("divide"), opacity = byId("opacity"), zoom = byId("zoom");
   const photo = document.querySelector(".original img");
@@ -36,7 +37,7 @@
       return made;
     }
     const figure = figures[choice];
-    for (const kind of ["signed", "one-scale"]) made.classList.toggle(kind, figure.classList.contains(kind));
+    for (const kind of KINDS) made.classList.toggle(kind, figure.classList.contains(kind));
     const stack = figure.querySelector(".stack").cloneNode(true);
     stack.querySelector("button")?.remove();
     for (const image of stack.querySelectorAll("img")) image.loading = "eager";
@@ -48,7 +49,7 @@
     place.replaceChildren();
     if (choice === PHOTO || choice === NONE) return;
     for (const ramp of figures[choice].querySelectorAll(".ramp")) place.append(ramp.cloneNode(true));
-    place.classList.toggle("one-scale", figures[choice].classList.contains("one-scale"));
+    for (const kind of KINDS) place.classList.toggle(kind, figures[choice].classList.contains(kind));
   };
 
   const blend = () => {

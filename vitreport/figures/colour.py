@@ -23,7 +23,7 @@ SEQUENTIAL = "inferno"
 DIVERGING = "RdBu_r"
 """White at zero, red above, blue below: signed maps."""
 
-LEVELS = 64
+LEVELS = 32
 """Steps of a colour scale in a small picture: below what an eye tells apart, and a short palette."""
 
 SMALL_SIDE = 64

@@ -160,12 +160,12 @@ def map_picture(view: MapView, keep: Keep) -> MapPicture:
     rows, columns = view.values.shape
     title = view.record.title if view.title == view.record.title else f"{view.record.title}, {view.title}"
     subject = f"{title} {target}" if target else title
-    alt = f"{subject}: strongest at row {row}, column {column} (from 0) of {rows} × {columns}"
+    peak = f"strongest at row {row}, column {column} (from 0) of {rows} × {columns}"
     own, fixed = (
         None
         if scale is None
-        else _layer(view.values, scale, view.record.signed, f"{alt}; {words} {number(scale.low)} to", keep)
-        for scale, words in ((view.scale, "values"), (view.fixed, "fixed scale"))
+        else _layer(view.values, scale, view.record.signed, f"{subject}{words} {number(scale.low)} to", keep)
+        for scale, words in ((view.scale, f": {peak}; values"), (view.fixed, " on the fixed scale"))
     )
     return MapPicture(view.title, target, view.record.signed, own, fixed, "")
 
