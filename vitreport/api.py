@@ -259,11 +259,11 @@ def _explain(
             score_images=sample,
             techniques=tuple(techniques),
             metrics=tuple(metrics) or ("none",),
-            masks=settings.masks or before.settings.get("masks"),
+            masks=settings.masks or _at(before.settings.get("masks"), folder),
             inspect=before.settings.get("inspect") if settings.inspect is None else settings.inspect,
         )
-    plan = make_plan(settings, batch_size, _stage(progress, "hash"))
-    manifest = plan.manifest()
+    plan = make_plan(settings, batch_size, _stage(progress, "hash"), folder.root)
+    manifest = plan.manifest(folder.root)
     damaged: list[str] = []
     if before is not None:
         check_same_run(folder, before, manifest)
@@ -309,6 +309,13 @@ def _explain(
 def _with_notices(manifest: Manifest, notices: Sequence[str]) -> Manifest:
     data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *notices))
     return dataclasses.replace(manifest, data=data)
+
+
+def _at(recorded: str | None, folder: RunFolder) -> str | None:
+    """Where a path of a manifest leads: ``RUN/`` is the run folder, if there is nothing of that name."""
+    if recorded is None or not recorded.startswith("RUN/") or Path(recorded).exists():
+        return recorded
+    return str(folder.root / recorded.removeprefix("RUN/"))
 
 
 def _score(

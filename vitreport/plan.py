@@ -15,7 +15,7 @@ from vitreport.explanation import ClassNames, ImageRef
 from vitreport.faithfulness.metric import Metric
 from vitreport.faithfulness.metric import select as select_metrics
 from vitreport.images import Catalogue, build_catalogue
-from vitreport.images.file import printable
+from vitreport.images.file import printable, relative
 from vitreport.images.masks import Masks, find_masks
 from vitreport.model.embedded import embedded_card
 from vitreport.model.environment import choose_device, device_name, environment
@@ -92,10 +92,18 @@ class Plan:
         }
         return _plain(values)
 
-    def manifest(self) -> Manifest:
-        """The manifest of this run, not complete yet."""
+    def manifest(self, home: Path | None = None) -> Manifest:
+        """The manifest of this run, not complete yet.
+
+        Args:
+            home: the run folder; what was named in it is recorded as ``RUN/…``, wherever it lies.
+        """
         refs = self.catalogue.refs
-        asked = replace(self.settings, images=tuple(printable(name) for name in self.settings.images))
+        asked = replace(
+            self.settings,
+            images=tuple(_shown(name, home) for name in self.settings.images),
+            masks=None if self.settings.masks is None else _shown(self.settings.masks, home),
+        )
         return Manifest(
             run_digest=digest(self.bound),
             bound=self.bound,
@@ -120,6 +128,7 @@ def make_plan(
     settings: RunSettings,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    home: Path | None = None,
 ) -> Plan:
     """Resolves settings. What can be refused is refused here: names first, then weights, then images.
 
@@ -127,6 +136,7 @@ def make_plan(
         settings: what the user asked for.
         batch_size: what ``auto`` means; None measures what fits.
         progress: told how many images are read.
+        home: the run folder, see `Plan.manifest`.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -148,7 +158,7 @@ def make_plan(
     record = _model_record(model, card)
     targets = Targets.parse(settings.targets, model.classes, labels=record.tells_classes)
     labels = model.classes if record.tells_classes else ClassNames(())
-    catalogue = build_catalogue(settings.images, labels, settings.limit, progress)
+    catalogue = build_catalogue(settings.images, labels, settings.limit, progress, home)
     if targets.needs_labels and all(ref.label is None for ref in catalogue.refs):
         raise SettingsError(
             "target 'label' is asked for, but no image has a label; give a CSV with a 'label' column, "
@@ -180,6 +190,11 @@ def make_plan(
         device=device,
         precision=precision,
     )
+
+
+def _shown(name: str, home: Path | None) -> str:
+    below = relative(Path(name), home)
+    return printable(name) if below is None else printable(Path("RUN") / below)
 
 
 def read_card(path: Path | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from vitreport.errors import ImageError
 from vitreport.explanation import ClassNames, ImageRef
-from vitreport.images.file import open_regular
+from vitreport.images.file import open_regular, printable, relative
 from vitreport.images.item import SourceItem
 from vitreport.images.source import read_sources
 from vitreport.settings import SHARD_SIZE, digest
@@ -47,6 +48,7 @@ def build_catalogue(
     classes: ClassNames,
     limit: int | None = None,
     progress: Progress | None = None,
+    home: Path | None = None,
 ) -> Catalogue:
     """Lists the images that the user named, hashes them and numbers them.
 
@@ -59,12 +61,13 @@ def build_catalogue(
         classes: of the model; they decide what is a label.
         limit: take only the first so many images, in the order of the sources.
         progress: told of every image hashed.
+        home: the run folder; images in it are named by their path below it, wherever it lies.
 
     Raises:
         SettingsError: as `read_sources`.
     """
     items, notices = read_sources(images, classes)
-    items = items[:limit]
+    items = [_named(item, home) for item in items[:limit]]
     named: defaultdict[str, list[tuple[SourceItem, str, int]]] = defaultdict(list)
     for item, (sha256, size) in zip(items, _hashes(items, progress), strict=True):
         stem = (
@@ -88,6 +91,11 @@ def build_catalogue(
     )
     paths = {image_id: item.path for image_id, item, _, _ in numbered}
     return Catalogue(refs, tuple(notices), _root(refs), paths)
+
+
+def _named(item: SourceItem, home: Path | None) -> SourceItem:
+    below = relative(item.path, home)
+    return item if below is None else dataclasses.replace(item, uri=printable(below))
 
 
 def _hashes(items: Sequence[SourceItem], progress: Progress | None) -> Iterator[tuple[str, int]]:

@@ -78,3 +78,13 @@ def printable(path: str | os.PathLike[str]) -> str:
     """
     text = Path(path).as_posix().translate(_UNPRINTABLE)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def relative(path: Path, home: Path | None) -> Path | None:
+    """The path below `home`, where it lies there; else None."""
+    if home is None:
+        return None
+    try:
+        return path.absolute().relative_to(home.absolute())
+    except ValueError:
+        return None

@@ -75,11 +75,13 @@ class AuditedImages:
         ref = self._refs[image_id]
         if image_id not in self._lost:
             preparation = self._model.preparation
+            inside = self._run.folder.root / ref.uri
+            path = inside if inside.is_file() else Path(ref.uri)
             try:
-                with open_regular(Path(ref.uri)) as file:
+                with open_regular(path) as file:
                     same = hashlib.file_digest(file, "sha256").hexdigest() == ref.sha256
                 if same:
-                    return preparation.plain(decoded(Path(ref.uri), preparation)[0]).clamp(0, 1)
+                    return preparation.plain(decoded(path, preparation)[0]).clamp(0, 1)
             except (ImageError, OSError):
                 pass
             self._lost.add(image_id)
