@@ -14,7 +14,7 @@ from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
 from vitreport.store import Manifest, Run, RunFolder, open_run
 from vitreport.store import folder as paths
-from vitreport.store.closing import check_same_run, close, discard_damaged
+from vitreport.store.closing import check_same_run, close, discard_damaged, said_of_damage
 from vitreport.store.schema import catalogue_table
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _explain(
         manifest = _with_notices(manifest, earlier)
         damaged = discard_damaged(folder, before)
         if damaged and notice:
-            notice(_said_of(damaged))
+            notice(said_of_damage(damaged))
     explainer = Explainer(folder, plan)
     work = [shard for shard in plan.shards if not explainer.is_done(shard)]
     if before is not None and before.complete and not (work or damaged) and before.asked == manifest.asked:
@@ -346,11 +346,6 @@ def _score(
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(stage, done, total)
-
-
-def _said_of(damaged: Sequence[str]) -> str:
-    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-    return f"{damaged[0]}{more} of the run {'were' if more else 'was'} damaged or missing; computed again"
 
 
 def _write_timings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vitreport.errors import StoreError
 from vitreport.store import folder as paths
@@ -45,6 +45,12 @@ def discard_damaged(folder: RunFolder, before: Manifest) -> list[str]:
         folder.remove(path)
     missing = before.files.keys() - set(tables) if before.complete else set()
     return sorted({*damaged, *(path for path in missing if path.endswith(".parquet"))})
+
+
+def said_of_damage(damaged: Sequence[str]) -> str:
+    """What a user is told of damaged files, at least one."""
+    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    return f"{damaged[0]}{more} of the run {'were' if more else 'was'} damaged or missing; computed again"
 
 
 def close(
