@@ -161,6 +161,43 @@ def test_a_batch_gives_what_its_images_give_alone(
         assert_close(together[image], results(SETTINGS[key], alone)[0])
 
 
+EIGHT = [0, 3, 2, 1, 4, 0, 2, 3]
+
+
+@pytest.fixture(scope="session")
+def parts_of_nine(models: dict[str, VisionModel]) -> dict[tuple[Backward, tuple[int, ...]], Context]:
+    """Nine images together, the first eight of them, and each of these alone, for every kind of gradient."""
+    model = models["class_token"]
+    pixels, targets = noise(model, 9), [*EIGHT, 1]
+    parts = [tuple(range(9)), tuple(range(8)), *((image,) for image in range(8))]
+    return {
+        (backward, part): context(
+            model,
+            pixels[list(part)],
+            [targets[image] for image in part],
+            ids=tuple(f"image{image}" for image in part),
+            backward=backward,
+        )
+        for backward in Backward
+        for part in parts
+    }
+
+
+@pytest.mark.parametrize("key", [key for key in SETTINGS if fits(SETTINGS[key], "class_token")])
+def test_eight_images_give_what_each_gives_alone_and_a_ninth_changes_nothing(
+    key: str, parts_of_nine: dict[tuple[Backward, tuple[int, ...]], Context]
+) -> None:
+    known = {
+        part: results(SETTINGS[key], one)
+        for (backward, part), one in parts_of_nine.items()
+        if backward is SETTINGS[key].backward
+    }
+    eight, nine = known[tuple(range(8))], known[tuple(range(9))]
+    for image in range(8):
+        assert_close(eight[image], known[(image,)][0])
+        assert_close(nine[image], eight[image])
+
+
 @every_kind
 def test_the_order_of_images_in_a_batch_does_not_matter(
     name: str, models: dict[str, VisionModel], contexts: Contexts
