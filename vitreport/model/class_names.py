@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ _SIDECARS = (
     "class_names.txt",
     "classes.txt",
 )
+
+_INDEX = re.compile(r"\d{1,9}", re.ASCII)
+_MOST_BYTES = 1 << 26
 
 
 def class_names(
@@ -67,7 +71,11 @@ def class_names(
 
 
 def _read(path: Path) -> list[str] | None:
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"cannot read class names from {path}: it is no file")
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise SettingsError(f"{path} has more than {_MOST_BYTES:,} bytes; class names are much shorter")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read class names from {path}: {error}") from error
@@ -75,6 +83,8 @@ def _read(path: Path) -> list[str] | None:
         return [line.strip() for line in text.splitlines() if line.strip()] or None
     try:
         return _from_json(json.loads(text))
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deeply to hold class names") from None
     except ValueError as error:
         raise SettingsError(f"{path} is not valid JSON: {error}") from error
 
@@ -85,7 +95,7 @@ def _from_json(content: Any) -> list[str] | None:
         return [str(name) for name in content] or None
     if not isinstance(content, dict):
         return None
-    if content and all(str(key).isdigit() for key in content):
+    if content and all(_INDEX.fullmatch(str(key)) for key in content):
         by_index = {int(key): str(name) for key, name in content.items()}
         return [by_index[index] for index in range(len(by_index))] if max(by_index) < len(by_index) else None
     labels, words = content.get("label_names"), content.get("label_descriptions")

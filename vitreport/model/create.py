@@ -10,6 +10,7 @@ import timm
 from torch import nn
 
 from vitreport.errors import SettingsError, did_you_mean
+from vitreport.model.allowance import allowance
 from vitreport.model.checkpoint import (
     State,
     classes_in,
@@ -22,6 +23,7 @@ from vitreport.model.embedded import EMBEDDED, embedded_folder
 from vitreport.model.hub import distance_noticed
 
 LOCAL = "local-dir:"
+_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 _PLACES = (LOCAL, EMBEDDED, "hf-hub:", "hf_hub:", "timm/")
 
 
@@ -38,7 +40,8 @@ def from_checkpoint(name: str, checkpoint: Path, image_size: tuple[int, int] | N
     if name.startswith(EMBEDDED):
         raise SettingsError(f"{name} brings its own weights; leave --checkpoint out")
     state = read_checkpoint(checkpoint)
-    module = _sized_like(name, state, image_size)
+    with allowance(checkpoint.stat().st_size):
+        module = _sized_like(name, state, image_size)
     load_into(module, state, str(checkpoint))
     if image_size is not None and image_size != own_size(module):
         if not hasattr(module, "set_input_size"):
@@ -57,22 +60,51 @@ def from_hub(name: str, image_size: tuple[int, int] | None) -> nn.Module:
     options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     if name.startswith(EMBEDDED):
         return _build(f"{LOCAL}{embedded_folder(name)}", options, pretrained=True)
+    if name.startswith(LOCAL):
+        return _from_folder(name, options)
     try:
         with distance_noticed():
             return _build(name, options, pretrained=True)
     except SettingsError:
         raise
-    except pickle.UnpicklingError as error:
-        raise SettingsError(
-            f"the weights of '{name}' are refused: they hold pickled objects beside tensors, and unpickling "
-            "runs code; use safetensors"
-        ) from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        _refuse_pickled(name, error)
         reason = " ".join(str(error).split())[:200]
         raise SettingsError(
             f"the weights of '{name}' cannot be had from the model hub ({reason}); "
             "without network: --checkpoint FILE takes a safetensors or torch file, "
             "--model local-dir:FOLDER a downloaded hub folder, and weights already in the cache are found"
+        ) from error
+
+
+def _refuse_pickled(name: str, error: Exception) -> None:
+    """Says so where torch refused to unpickle; timm wraps that and advises to do it all the same."""
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        raise SettingsError(
+            f"the weights of '{name}' are refused: they hold pickled objects beside tensors, and unpickling "
+            "runs code; use safetensors"
+        ) from error
+
+
+def _from_folder(name: str, options: dict[str, Any]) -> nn.Module:
+    """Builds what the config of a downloaded folder says, with the weights in it, and trusts neither."""
+    folder = Path(name.removeprefix(LOCAL))
+    if not (folder / "config.json").is_file():
+        raise SettingsError(
+            f"no config.json in {folder}; --model local-dir:FOLDER takes a downloaded hub folder"
+        )
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHTS and path.is_file())
+    try:
+        with allowance(size):
+            return _build(name, options, pretrained=True)
+    except (SettingsError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # a config can be wrong in every way there is
+        _refuse_pickled(name, error)
+        reason = " ".join(str(error).split())[:160]
+        raise SettingsError(
+            f"the folder {folder} cannot be used: its config.json or its weights are not those of a timm "
+            f"model ({type(error).__name__}: {reason})"
         ) from error
 
 
@@ -99,10 +131,11 @@ def own_size(module: nn.Module) -> tuple[int, int]:
 def _sized_like(name: str, state: State, image_size: tuple[int, int] | None) -> nn.Module:
     """The network, without weights yet, with the classes and the input size of a checkpoint."""
     plain = _build(name, {})
-    classifier = vars(plain)["pretrained_cfg"].get("classifier") or "head"
-    classes = classes_in(state, classifier if isinstance(classifier, str) else classifier[0])
+    classifier = vars(plain)["pretrained_cfg"].get("classifier")
+    head = classifier if isinstance(classifier, str) or not classifier else classifier[0]
+    classes = classes_in(state, head or "head", plain)
     options: dict[str, Any] = {}
-    if classes is None and vars(plain)["pretrained_cfg"].get("classifier"):
+    if classes is None and head and f"{head}.weight" not in state:
         classes = 0  # a backbone without its head
     if classes is not None and classes != getattr(plain, "num_classes", None):
         options["num_classes"] = classes

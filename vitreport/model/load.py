@@ -16,7 +16,7 @@ from torch import nn
 
 from vitreport.explanation import ClassNames
 from vitreport.model.anatomy import Anatomy
-from vitreport.model.checkpoint import tensors_sha256
+from vitreport.model.checkpoint import check_finite, tensors_sha256
 from vitreport.model.class_names import class_names
 from vitreport.model.create import LOCAL, from_checkpoint, from_hub, own_size, without_weights
 from vitreport.model.embedded import EMBEDDED
@@ -172,9 +172,11 @@ def as_vision_model(
         head: see `load_model`.
 
     Raises:
+        SettingsError: it has weights that are not finite.
         UnsupportedModelError: nothing of this model can be explained.
     """
     module.eval().requires_grad_(False)
+    check_finite(module, f"the weights of {name}" if weights == "in memory" else weights)
     outputs = int(getattr(module, "num_classes", 0) or 0)
     size = image_size or own_size(module)
     shown = probe(module, size)

@@ -15,7 +15,7 @@ from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 
-from vitreport.errors import ImageError
+from vitreport.errors import ImageError, SettingsError
 from vitreport.explanation import View
 
 Box = tuple[float, float, float, float]
@@ -30,11 +30,26 @@ class Preparation:
 
     Attributes:
         config: timm's resolved data config.
+
+    Raises:
+        SettingsError: the config says in no usable way how images are prepared.
     """
 
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        try:
+            self._make_transforms()
+        except Exception as error:  # a config can be wrong in every way there is
+            reason = " ".join(str(error).split())[:120]
+            raise SettingsError(
+                f"the model's config says in no usable way how images are prepared ({reason}); look at its "
+                "mean, std, crop_pct, crop_mode and interpolation"
+            ) from error
+
+    def _make_transforms(self) -> None:
+        if not all(len(self.config[name]) == 3 and min(self.config[name]) >= 0 for name in ("mean", "std")):
+            raise ValueError("mean and std are three numbers each")
         given = {key: value for key, value in self.config.items() if key != "input_size"}
         size = self.config["input_size"]
         known = {"interpolation", "mean", "std", "crop_pct", "crop_mode"}
