@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 
 from jinja2 import Environment
 
@@ -14,8 +12,9 @@ from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
 from vitreport.report.chapter import AuditPage, Chapter, Section, ShownPicture
 from vitreport.report.image_data import ROWS_A_SCRIPT, patch_script
 from vitreport.report.image_list import ROWS_A_LIST, lists_of, nearby
-from vitreport.report.image_page import ImagePage, MapFigure, MapSection, MapView
+from vitreport.report.image_page import ImagePage
 from vitreport.report.image_table import FORMATS
+from vitreport.report.map_groups import families, study
 from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
 from vitreport.report.pictures import (
     EXAMPLE_NOTES,
@@ -24,10 +23,8 @@ from vitreport.report.pictures import (
     MapPicture,
     atlas_picture,
     grid_picture,
-    map_picture,
     norm_pictures,
     pattern_picture,
-    technique_picture,
 )
 from vitreport.report.template_files import environment
 from vitreport.report.trust_page import CurvesView, TrustPage
@@ -35,9 +32,6 @@ from vitreport.report.wording import count, file_size
 
 ROWS_DRAWN = 50
 """Images in the table of the start page at a time."""
-
-FEW_MAPS = 10
-"""Up to so many maps stand side by side; more are parted by family."""
 
 FINDINGS_SHOWN = 8
 """Findings on the start page, the most severe first."""
@@ -66,30 +60,6 @@ class Listed:
 
     row: ImageRow
     small: str
-
-
-@dataclass(frozen=True)
-class Family:
-    """Techniques side by side.
-
-    Attributes:
-        across: how many pictures a set holds at most: one a target.
-        sets: the pictures; where there are several targets, a set has one map for each, or so many of the
-            maps that depend on none.
-    """
-
-    name: str
-    sections: tuple[MapSection, ...]
-    across: int
-    sets: tuple[tuple[MapPicture, ...], ...]
-
-
-@dataclass(frozen=True)
-class Study:
-    """A technique with figures of its own."""
-
-    section: MapSection
-    figures: tuple[tuple[MapFigure, list[MapPicture]], ...]
 
 
 @dataclass(frozen=True)
@@ -267,8 +237,8 @@ class SitePages:
             raw_size=raw_size,
             patch_script=keep("js", patches) if patches else "",
             patch_size=file_size(len(patches)),
-            families=_families(page.sections, len(page.targets), keep),
-            studies=[_study(section, keep) for section in page.sections if section.is_study],
+            families=families(page.sections, len(page.targets), keep),
+            studies=[study(section, keep) for section in page.sections if section.is_study],
             atlas=atlas_picture(page.atlas, keep) if page.atlas else None,
             norms=norm_pictures(page.norms, keep) if page.norms else [],
             patterns=[pattern_picture(view) for view in page.patterns],
@@ -311,42 +281,6 @@ def _examples_note(page: TechniquePage) -> str:
         note = "Every map is on its own scale"
         note += ", for the image’s first explained class." if page.class_specific else "."
     return f"{note} The links lead to all that was found in the image.".lstrip()
-
-
-def _families(sections: Sequence[MapSection], targets: int, keep: Keep) -> list[Family]:
-    members: dict[str, list[MapSection]] = defaultdict(list)
-    plain = [section for section in sections if not section.is_study]
-    few = sum(len(section.maps) for section in plain) <= FEW_MAPS
-    for section in plain:
-        members["side by side" if few else section.family].append(section)
-    return [
-        Family(
-            name,
-            tuple(group),
-            targets,
-            tuple(
-                tuple(technique_picture(view, keep) for view in views)
-                for views in _sets([view for section in group for view in section.maps], targets)
-            ),
-        )
-        for name, group in members.items()
-    ]
-
-
-def _sets(views: Sequence[MapView], targets: int) -> Iterator[Sequence[MapView]]:
-    """Cut so that each set has one target in each place; with one target there is nothing to cut."""
-    if targets < 2:
-        yield views
-        return
-    for _, group in groupby(views, lambda view: view.record.key if view.target else ""):
-        members = list(group)
-        for start in range(0, len(members), targets):
-            yield members[start : start + targets]
-
-
-def _study(section: MapSection, keep: Keep) -> Study:
-    figures = ((figure, [map_picture(view, keep) for view in figure.maps]) for figure in section.figures)
-    return Study(section, tuple(figures))
 
 
 def _listed(rows: Sequence[ImageRow], small: Mapping[str, str]) -> list[Listed]:
