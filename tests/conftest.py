@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,24 @@ from vitreport.model.load import VisionModel, load_model
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deals tests to processes file by file (``-n 2 --dist loadgroup``), as a file shares costly fixtures.
-
-    One process has all browser tests, so that there is one browser at a time; a browser may fail for reasons
-    of its own, so these tests alone are tried again.
-    """
+    """A browser may fail for reasons of its own: its tests, and no others, are tried again."""
     for item in items:
-        in_browser = item.get_closest_marker("browser") is not None
-        if in_browser:
+        if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.flaky(reruns=2))
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("browser" if in_browser else item.path.stem))
+
+
+@pytest.fixture(autouse=True)
+def one_browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One browser test at a time, however many processes there are: two starve each other."""
+    if request.node.get_closest_marker("browser") is None or "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    import fcntl
+
+    with (tmp_path_factory.getbasetemp().parent / "browser.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

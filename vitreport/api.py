@@ -74,6 +74,7 @@ def build_report(
     pdf_images: int = 60,
     pdf_volumes: bool = False,
     pdf_per_image: bool = False,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Renders the HTML site and the PDF of a run from its store. Needs neither torch nor the images.
@@ -84,6 +85,7 @@ def build_report(
         pdf_images: images with a sheet of their own in ``report.pdf``.
         pdf_volumes: whether all images get a sheet in volumes of 50, where there are more than `pdf_images`.
         pdf_per_image: whether every image gets a PDF of its own.
+        engine: where the site's pages are drawn; None is this machine, one process a core.
         progress: told how far each stage is.
 
     Returns:
@@ -103,6 +105,7 @@ def build_report(
             pdf_images=pdf_images,
             pdf_volumes=pdf_volumes,
             pdf_per_image=pdf_per_image,
+            engine=engine,
             progress=progress,
         )
     return Path(run) / "report" / "index.html"
@@ -239,6 +242,8 @@ def _explain(
     expect: Progress | None,
     notice: Callable[[str], None] | None,
 ) -> Run:
+    import torch
+
     from vitreport.explainer import SHORT_OF_MEMORY, Explainer
     from vitreport.plan import make_plan
     from vitreport.score_notices import score_notices
@@ -281,7 +286,8 @@ def _explain(
     ready = time.perf_counter()
     totals = explainer.amounts(work)
     done = dict.fromkeys(totals, 0.0)
-    for receipt in engine.map(explainer, work, Resources()):
+    resources = Resources(threads=torch.get_num_threads(), gpus=plan.device == "cuda")
+    for receipt in engine.map(explainer, work, resources):
         done[receipt.stage] += receipt.done
         if progress:
             progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
@@ -292,7 +298,7 @@ def _explain(
                 notice(receipt.notice)
     explained = time.perf_counter()
     scorer = Scorer(folder, plan)
-    estimates = _score(scorer, engine, progress, expect)
+    estimates = _score(scorer, engine, resources, progress, expect)
     scored = time.perf_counter()
     manifest = _with_notices(manifest, score_notices(scorer))
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
@@ -319,7 +325,11 @@ def _at(recorded: str | None, folder: RunFolder) -> str | None:
 
 
 def _score(
-    scorer: Scorer, engine: Engine, progress: Progress | None, expect: Progress | None
+    scorer: Scorer,
+    engine: Engine,
+    resources: Resources,
+    progress: Progress | None,
+    expect: Progress | None,
 ) -> dict[str, float]:
     """The second stage: scores the maps of the images that are drawn for it.
 
@@ -334,7 +344,7 @@ def _score(
     if expect:
         expect(SCORE, estimates["before"], images)
     began = time.perf_counter()
-    for receipt in engine.map(scorer, work, Resources()):
+    for receipt in engine.map(scorer, work, resources):
         done += receipt.done
         if receipt.seconds_left is not None:
             passed = time.perf_counter() - began

@@ -20,6 +20,7 @@ from vitreport import __version__
 from vitreport.errors import RenderError, SettingsError, UnsupportedModelError, VitReportError
 
 if TYPE_CHECKING:
+    from vitreport.engines import Engine
     from vitreport.settings import RunSettings
     from vitreport.store import Run
     from vitreport.techniques.technique import Explainable
@@ -92,6 +93,21 @@ _metric_options = (
         metavar="auto|all|N",
         help="Score N images, drawn by chance.  [default: 16 on the CPU, 64 on a GPU]",
     ),
+)
+
+
+def _engine(_context: click.Context, _option: click.Parameter, spec: str) -> Engine:
+    from vitreport.engines import choose_engine
+
+    return choose_engine(spec)
+
+
+_engine_option = click.option(
+    "--engine",
+    default="local",
+    metavar="local|ray",
+    callback=_engine,
+    help="Where the work runs; ray:workers=N,gpus=SHARE says how.  [default: local]",
 )
 
 
@@ -181,20 +197,22 @@ def _report_options(command: Command) -> Command:
 @main.command()
 @_explain_options
 @_report_options
-def run(output: Path, quiet: bool, **options: Any) -> None:
+@_engine_option
+def run(output: Path, engine: Engine, quiet: bool, **options: Any) -> None:
     """Explain IMAGES (files, folders, CSV manifests), then write the report."""
     shown = {name: options.pop(name) for name in _SHOWN}
     settings = _settings(options)
     with _working(output):
-        finished = _explain(settings, output, quiet)
-        _report_and_close(finished, output, quiet, shown)
+        finished = _explain(settings, output, quiet, engine)
+        _report_and_close(finished, output, quiet, {**shown, "engine": engine})
 
 
 @main.command()
 @_explain_options
-def explain(output: Path, quiet: bool, **options: Any) -> None:
+@_engine_option
+def explain(output: Path, engine: Engine, quiet: bool, **options: Any) -> None:
     """Explain IMAGES into a run folder, without a report."""
-    _close(_explain(_settings(options), output, quiet), quiet)
+    _close(_explain(_settings(options), output, quiet, engine), quiet)
 
 
 @main.command()
@@ -237,6 +255,7 @@ def demo(
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=Path)
 @_report_options
+@_engine_option
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def report(run_folder: Path, quiet: bool, **shown: Any) -> None:
     """Write the HTML site and the PDF of RUN from its store."""
@@ -430,7 +449,7 @@ def _working(output: Path) -> Iterator[None]:
         yield
 
 
-def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:
+def _explain(settings: RunSettings, output: Path, quiet: bool, engine: Engine | None = None) -> Run:
     from vitreport import api
 
     def expect(stage: str, seconds: float, images: int) -> None:
@@ -442,7 +461,7 @@ def _explain(settings: RunSettings, output: Path, quiet: bool) -> Run:
         click.echo(f"vitreport: {sentence}", err=True)
 
     with _progress(quiet) as progress:
-        finished = api.explain(settings, output, progress=progress, expect=expect, notice=warn)
+        finished = api.explain(settings, output, engine=engine, progress=progress, expect=expect, notice=warn)
     if not quiet:
         for notice in finished.manifest.data.notices:
             click.echo(f"note: {notice}")

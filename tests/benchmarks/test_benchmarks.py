@@ -16,6 +16,7 @@ from tests.benchmarks import (
     score_cost,
     separation,
     table_filter,
+    whole_run,
 )
 from tests.benchmarks.models import seeded_model
 from vitreport.faithfulness.metric import Case, select
@@ -167,3 +168,15 @@ def test_the_table_benchmark_prints_milliseconds():
     assert table_filter.main(["--images", "2100"], lines.append) > 0
     assert lines[0] == "2,100 images, index.html and 2 data scripts"
     assert len(lines) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.pdf
+def test_the_whole_run_benchmark_prints_a_row_a_size_and_the_ratios():
+    lines: list[str] = []
+    ratios = whole_run.main(["--images", "2", "3", "--threads", "1"], lines.append)
+    assert list(ratios) == ["explain", "report"] and all(0.5 < ratio < 2 for ratio in ratios.values())
+    rows = [line for line in lines if line.startswith("|")]
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["2", "3"]
+    assert len({row.count("|") for row in rows}) == 1
+    assert lines[-1].startswith("3 to 2 images: peak of explain ")

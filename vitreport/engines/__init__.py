@@ -1,6 +1,7 @@
 """Where work runs."""
 
+from vitreport.engines.choice import choose_engine
 from vitreport.engines.engine import EXPLAIN, SCORE, Engine, Receipt, Resources, Worker
 from vitreport.engines.local import LocalEngine
 
-__all__ = ["EXPLAIN", "SCORE", "Engine", "LocalEngine", "Receipt", "Resources", "Worker"]
+__all__ = ["EXPLAIN", "SCORE", "Engine", "LocalEngine", "Receipt", "Resources", "Worker", "choose_engine"]

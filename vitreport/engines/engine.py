@@ -41,10 +41,14 @@ class Resources:
     """What one worker needs.
 
     Attributes:
-        processes: workers at a time; 1 works in this process.
+        processes: workers at a time on one machine; 1 works in this process. A cluster has its own measure.
+        threads: of torch in each; None leaves it to the engine.
+        gpus: whether each needs a GPU.
     """
 
     processes: int = 1
+    threads: int | None = None
+    gpus: bool = False
 
 
 class Engine(Protocol):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from vitreport.engines import Engine, LocalEngine, Resources
 from vitreport.errors import StoreError
 from vitreport.report.pdf_stage import PdfStage
 from vitreport.report.site_folder import commit, tidy
@@ -24,6 +25,7 @@ def build_report(
     pdf_images: int = 60,
     pdf_volumes: bool = False,
     pdf_per_image: bool = False,
+    engine: Engine | None = None,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -40,6 +42,7 @@ def build_report(
         pdf_volumes: whether all images get one in volumes of 50, ``pdf/volume-001.pdf`` and so on, where
             there are more.
         pdf_per_image: whether every image gets a document of its own, ``pdf/<id>.pdf``.
+        engine: where the site's pages are drawn; None is this machine.
         processes: workers at a time; None takes one a core.
         progress: told what is done.
 
@@ -73,7 +76,8 @@ def build_report(
             from vitreport.report.site import Site
 
             site = Site(reading, sources)
-            pages = site.draw(earlier, workers, lambda done, total: told("pages", done, total))
+            where = (engine or LocalEngine(), Resources(workers))
+            pages = site.draw(earlier, *where, lambda done, total: told("pages", done, total))
         if stage is not None and not same_pdf:
             begun = SiteRecord(old.manifest_sha256, sources.site, {**pages, **pdfs})
             commit(run_root, old, begun)  # the site is good, whatever becomes of the PDF

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
-from vitreport.engines import LocalEngine, Resources
+from vitreport.engines import Engine, Resources
 from vitreport.errors import RenderError
 from vitreport.report.chapter import AuditPage, Chapter
 from vitreport.report.html import EvidencePicture, Example
@@ -65,10 +65,12 @@ class Site:
         self._pages = site_pages(self._look)
         self._settings = (self._look.title, self._look.scored, self._look.audited)
 
-    def draw(self, earlier: Earlier, processes: int, told: Told) -> dict[str, PageRecord]:
+    def draw(
+        self, earlier: Earlier, engine: Engine, resources: Resources, told: Told
+    ) -> dict[str, PageRecord]:
         """Draws what has changed since `earlier`; returns the records of all pages."""
         pages = {"assets": PageRecord(self._digest(), self._bundles.files)}
-        images = self._draw_images(earlier, processes, told)
+        images = self._draw_images(earlier, engine, resources, told)
         small = {name: small_name(name, page) for name, page in images.items()}
         pages |= {f"image {name}": page for name, page in images.items()}
         pages["table"] = table = self._table(earlier, small)
@@ -85,7 +87,9 @@ class Site:
     def _digest(self, *templates: str) -> str:
         return self._sources.page(*templates, settings=self._settings)
 
-    def _draw_images(self, earlier: Earlier, processes: int, told: Told) -> dict[str, PageRecord]:
+    def _draw_images(
+        self, earlier: Earlier, engine: Engine, resources: Resources, told: Told
+    ) -> dict[str, PageRecord]:
         audit = self._index.audit
         digest = self._sources.of_images.page("image.html", settings=self._settings)
         stale = [member for member in self._members if not earlier.has(f"image {member.row.id}", digest)]
@@ -107,7 +111,7 @@ class Site:
         done = float(len(pages))
         told(done, len(self._members))
         chunks = [stale[start : start + CHUNK] for start in range(0, len(stale), CHUNK)]
-        for receipt in LocalEngine().map(press, chunks, Resources(processes)):
+        for receipt in engine.map(press, chunks, resources):
             done += receipt.done
             if isinstance(receipt, PagesReceipt):
                 pages.update(receipt.pages)
