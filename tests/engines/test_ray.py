@@ -19,7 +19,7 @@ from vitreport import RunSettings, build_report, explain, open_run
 from vitreport.cli import main
 from vitreport.engines import LocalEngine, Receipt, Resources, choose_engine
 from vitreport.errors import SettingsError, StoreError
-from vitreport.report.build import CHUNK
+from vitreport.report.image_press import CHUNK
 from vitreport.settings import SHARD_SIZE
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}  # it would write into the home
