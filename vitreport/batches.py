@@ -12,6 +12,7 @@ from torch import Tensor
 from vitreport.errors import ImageError
 from vitreport.explanation import ImageRef, View
 from vitreport.images.decoder import decoded
+from vitreport.images.place import on_disk
 from vitreport.plan import Plan
 
 _DECODERS = min(4, os.cpu_count() or 1)
@@ -41,7 +42,8 @@ def prepared_batches(plan: Plan, refs: Sequence[ImageRef]) -> Iterator[list[Prep
 
 def _prepare(plan: Plan, ref: ImageRef) -> Prepared:
     try:
-        pixels, view = decoded(plan.catalogue.paths[ref.id], plan.model.preparation)
+        with on_disk(plan.catalogue.paths[ref.id]) as path:
+            pixels, view = decoded(path, plan.model.preparation)
     except ImageError as error:
         return Prepared(ref, reason=str(error))
     return Prepared(ref, pixels, view)

@@ -199,7 +199,7 @@ def _report_options(command: Command) -> Command:
 @_report_options
 @_engine_option
 def run(output: Path, engine: Engine, quiet: bool, **options: Any) -> None:
-    """Explain IMAGES (files, folders, CSV manifests), then write the report."""
+    """Explain IMAGES (files, folders, CSV manifests, tars, URLs), then write the report."""
     shown = {name: options.pop(name) for name in _SHOWN}
     settings = _settings(options)
     with _working(output):

@@ -173,3 +173,8 @@ def test_parts_lie_where_the_schema_says(tmp_path: Path) -> None:
     assert images_part(0) == "data/images/part-00000.parquet"
     assert technique_part(one, 1) == f"data/maps/raw_attention-{one.digest}/part-00001.parquet"
     assert technique_part(other, 0) == f"data/activations/qkv-{other.digest}/part-00000.parquet"
+
+
+def test_a_url_is_no_place_for_a_run() -> None:
+    with pytest.raises(StoreError, match=r"is a URL, and a run folder lies on a disk; choose another -o"):
+        RunFolder(Path("s3://bucket/run")).claim()

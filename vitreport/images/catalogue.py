@@ -12,8 +12,9 @@ from pathlib import Path
 
 from vitreport.errors import ImageError
 from vitreport.explanation import ClassNames, ImageRef
-from vitreport.images.file import open_regular, printable, relative
+from vitreport.images.file import printable, relative
 from vitreport.images.item import SourceItem
+from vitreport.images.place import Place, pieces
 from vitreport.images.source import read_sources
 from vitreport.settings import SHARD_SIZE, digest
 
@@ -33,14 +34,14 @@ class Catalogue:
         refs: in id order (as text), with their shards.
         notices: sentences that tell the user how the sources were understood.
         sha256: root digest over id, uri, SHA-256, label, group and meta of every image, hex.
-        paths: the path that opens each image, by id. Not stored: a uri is text that can be printed,
+        paths: what opens each image, by id. Not stored: a uri is text that can be printed,
             and where a file name is not UTF-8 it does not open the file.
     """
 
     refs: tuple[ImageRef, ...]
     notices: tuple[str, ...]
     sha256: str
-    paths: Mapping[str, Path] = field(repr=False)
+    paths: Mapping[str, Place] = field(repr=False)
 
 
 def build_catalogue(
@@ -57,7 +58,7 @@ def build_catalogue(
     ``x`` and stands for its uri; `decode` says why.
 
     Args:
-        images: files, folders and CSV tables.
+        images: files, folders, CSV tables, tars and URLs.
         classes: of the model; they decide what is a label.
         limit: take only the first so many images, in the order of the sources.
         progress: told of every image hashed.
@@ -78,7 +79,7 @@ def build_catalogue(
         named[stem].append((item, sha256, size))
     numbered = []
     for stem, twins in named.items():
-        twins.sort(key=lambda twin: (twin[0].uri, twin[0].path))
+        twins.sort(key=lambda twin: (twin[0].uri, str(twin[0].path)))
         for number, twin in enumerate(twins, start=1):
             numbered.append((stem if number == 1 else f"{stem}-{number}", *twin))
     numbered.sort(key=lambda entry: entry[0])
@@ -94,7 +95,7 @@ def build_catalogue(
 
 
 def _named(item: SourceItem, home: Path | None) -> SourceItem:
-    below = relative(item.path, home)
+    below = relative(item.path, home) if isinstance(item.path, Path) else None
     return item if below is None else dataclasses.replace(item, uri=printable(below))
 
 
@@ -116,13 +117,15 @@ def _hashes(items: Sequence[SourceItem], progress: Progress | None) -> Iterator[
             raise
 
 
-def _hash(path: Path) -> tuple[str, int]:
+def _hash(place: Place) -> tuple[str, int]:
+    sha256, size = hashlib.sha256(), 0
     try:
-        with open_regular(path) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            return sha256, file.tell()
-    except (ImageError, OSError):
+        for piece in pieces(place):
+            sha256.update(piece)
+            size += len(piece)
+    except ImageError:
         return _UNREADABLE
+    return sha256.hexdigest(), size
 
 
 def _root(refs: Sequence[ImageRef]) -> str:

@@ -39,12 +39,12 @@ def read_csv(table: Path, classes: ClassNames) -> tuple[list[SourceItem], list[s
         label_as = "meta" if "group" in header else "group"
         further |= {"label"} if label_as == "meta" else set()
     items = []
-    for number, cells in rows:
-        path = table.parent / cells["path"]
+    paths = [table.parent / cells["path"] for _, cells in rows]
+    for path, (number, cells) in zip(paths, rows, strict=True):
         group = cells.get("label" if label_as == "group" else "group", "")
         meta = {column: cells[column] for column in sorted(further) if cells.get(column)}
         items.append(SourceItem(printable(path), path, labels.get(number), group or None, meta))
-    if not any(_exists(item.path) for item in items):
+    if not any(map(_exists, paths)):
         raise SettingsError(
             f"none of the files that {name} names exists, for example '{items[0].uri}'; "
             f"write paths relative to the folder of the CSV file, '{printable(table.parent)}'"

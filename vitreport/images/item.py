@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from vitreport.explanation import ClassNames
+from vitreport.images.place import Place
 
 _INTEGER = re.compile(r"([+-]?\d{1,18})(\.0+)?", re.ASCII)
 
@@ -18,14 +18,14 @@ class SourceItem:
 
     Attributes:
         uri: the path as the user named it, printable, with ``/`` between its parts.
-        path: the path that opens the file; it may hold bytes that are not UTF-8.
+        path: what opens it: for a file its path, which may hold bytes that are not UTF-8.
         label: ground-truth class index, or None.
         group: a slice that the image belongs to, or None.
         meta: further CSV columns, as text.
     """
 
     uri: str
-    path: Path
+    path: Place
     label: int | None = None
     group: str | None = None
     meta: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What the user names, files, folders and CSV tables, as a list of images."""
+"""What the user names, files, folders, CSV tables, tars and URLs, as a list of images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from vitreport.images.csv_table import read_csv
 from vitreport.images.file import printable
 from vitreport.images.folder import read_folder
 from vitreport.images.item import SourceItem
+from vitreport.images.place import Place
+from vitreport.images.remote import is_url, read_url
+from vitreport.images.tar import is_archives, read_archives
 
 
 def read_sources(images: Sequence[str], classes: ClassNames) -> tuple[list[SourceItem], list[str]]:
     """Lists the images that `images` name, in the order given, and what the user should know of them.
 
-    A folder is read with all below it, a ``.csv`` file row by row; any other file is taken as an image,
-    whatever its suffix. A file named twice is listed where it is named first, with what any later mention
-    adds to it (a CSV table after a folder gives the labels).
+    A folder is read with all below it, a ``.csv`` file row by row, a ``.tar`` or a folder of them sample by
+    sample, and a URL through fsspec; any other file is taken as an image, whatever its suffix. A file named
+    twice is listed where it is named first, with what any later mention adds to it (a CSV table after a
+    folder gives the labels).
 
     Raises:
         SettingsError: something named does not exist, cannot be read or holds no image.
@@ -28,12 +32,16 @@ def read_sources(images: Sequence[str], classes: ClassNames) -> tuple[list[Sourc
     notices: list[str] = []
     for argument in images:
         path = Path(argument)
-        if not _exists(argument):
+        if is_url(argument):
+            found, said = read_url(argument, classes)
+        elif not _exists(argument):
             raise SettingsError(
                 f"no such file or folder: '{printable(path) if argument else ''}'{_nearest(path)}; "
-                "name image files, folders of images or CSV tables"
+                "name image files, folders of images, CSV tables, tars or URLs"
             )
-        if path.is_dir():
+        elif is_archives(path):
+            found, said = read_archives(path, classes)
+        elif path.is_dir():
             found, said = read_folder(path, classes)
         elif path.suffix.lower() == ".csv":
             found, said = read_csv(path, classes)
@@ -47,13 +55,15 @@ def read_sources(images: Sequence[str], classes: ClassNames) -> tuple[list[Sourc
 def _once(items: Sequence[SourceItem], notices: list[str]) -> tuple[list[SourceItem], list[str]]:
     """Each file once, and notices on what was named again."""
     folders: dict[Path, Path] = {}
-    kept: dict[Path, SourceItem] = {}
+    kept: dict[Place, SourceItem] = {}
     again, torn = 0, list[SourceItem]()
     for item in items:
-        folder = folders.get(item.path.parent)
-        if folder is None:
-            folder = folders[item.path.parent] = _resolved(item.path.parent)
-        key = folder / item.path.name
+        key = item.path
+        if isinstance(key, Path):
+            folder = folders.get(key.parent)
+            if folder is None:
+                folder = folders[key.parent] = _resolved(key.parent)
+            key = folder / key.name
         first = kept.get(key)
         if first is None:
             kept[key] = item

@@ -69,6 +69,9 @@ def score_part(metric: MetricRecord, technique: TechniqueRecord, part: int) -> s
     return f"data/scores/{metric.folder}/{technique.folder}/{part_name(part)}"
 
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run folder; `root` may not exist yet."""
@@ -84,6 +87,11 @@ class RunFolder:
         Raises:
             StoreError: the place is taken by something else, or cannot be written.
         """
+        if _URL.match(str(self.root)):
+            raise StoreError(
+                f"{self.root} is a URL, and a run folder lies on a disk; choose another -o and copy the "
+                "finished run there"
+            )
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file; choose another -o")
         if (self.root / MANIFEST).is_file():
