@@ -19,6 +19,7 @@ from vitreport.store.schema import catalogue_table
 
 if TYPE_CHECKING:
     from vitreport.optimized.maximize import Wish
+    from vitreport.publication.publication import Publication
     from vitreport.report.difference_page import DifferencePage
     from vitreport.scorer import Scorer
     from vitreport.store.optimized import OptimizedRecord
@@ -75,9 +76,13 @@ def build_report(
     pdf_volumes: bool = False,
     pdf_per_image: bool = False,
     engine: Engine | None = None,
+    publish: Publication | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Renders the HTML site and the PDF of a run from its store. Needs neither torch nor the images.
+
+    With `publish` it is the report of the run's published copy in ``RUN/publish``, which tells nothing of the
+    originals, and the run's own report stays as it is.
 
     Args:
         run: the run folder.
@@ -86,21 +91,28 @@ def build_report(
         pdf_volumes: whether all images get a sheet in volumes of 50, where there are more than `pdf_images`.
         pdf_per_image: whether every image gets a PDF of its own.
         engine: where the site's pages are drawn; None is this machine, one process a core.
+        publish: what the public may see; None draws the run itself. Its `pdf` follows the argument `pdf`.
         progress: told how far each stage is.
 
     Returns:
         The site's ``index.html``.
 
     Raises:
-        StoreError: `run` holds no finished run.
+        SettingsError: a column that is to be published is none of the run's.
+        StoreError: `run` holds no finished run, or the copy's place is taken.
         RenderError: a page or the PDF cannot be drawn.
     """
     from vitreport.report.build import build_report as build
 
-    open_run(run)
-    with RunFolder(Path(run)).working():
+    root = Path(run)
+    open_run(root)
+    with RunFolder(root).working():
+        if publish is not None:
+            from vitreport.publication.published_run import finish_site, publish_run
+
+            root = publish_run(open_run(root), dataclasses.replace(publish, pdf=pdf))
         build(
-            Path(run),
+            root,
             pdf=pdf,
             pdf_images=pdf_images,
             pdf_volumes=pdf_volumes,
@@ -108,7 +120,9 @@ def build_report(
             engine=engine,
             progress=progress,
         )
-    return Path(run) / "report" / "index.html"
+        if publish is not None:
+            finish_site(root)
+    return root / "report" / "index.html"
 
 
 def verify(run: str | Path, *, progress: Progress | None = None) -> Verification:

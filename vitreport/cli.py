@@ -6,21 +6,24 @@ usage or settings; 3 nothing could be done; 130 interrupted, and the same comman
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
 from vitreport import __version__
 from vitreport.errors import RenderError, SettingsError, UnsupportedModelError, VitReportError
+from vitreport.visible import visible_line
 
 if TYPE_CHECKING:
     from vitreport.engines import Engine
+    from vitreport.publication.publication import Publication
     from vitreport.settings import RunSettings
     from vitreport.store import Run
     from vitreport.techniques.technique import Explainable
@@ -59,8 +62,13 @@ class _Commands(click.Group):
 
 
 def _fail(error: VitReportError, code: int) -> None:
-    click.echo(f"vitreport: {error}", err=True)
+    _say(f"vitreport: {error}", err=True)
     sys.exit(code)
+
+
+def _say(line: str, err: bool = False) -> None:
+    """Prints a line that may hold names from files and folders: on a terminal, none of them acts."""
+    click.echo(visible_line(line), err=err)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -166,7 +174,7 @@ def _explain_options(command: Command) -> Command:
     return command
 
 
-_SHOWN = ("pdf", "pdf_images", "pdf_volumes", "pdf_per_image")
+_SHOWN = ("pdf", "pdf_images", "pdf_volumes", "pdf_per_image", "publish")
 """What `_report_options` gives."""
 
 
@@ -188,10 +196,44 @@ def _report_options(command: Command) -> Command:
             help="Of more images: sheets of all, in pdf/volume-001.pdf and so on, 50 each.  [default: no]",
         ),
         click.option("--pdf-per-image", is_flag=True, help="A PDF of every image too: pdf/ID.pdf."),
+        click.option(
+            "--publish",
+            is_flag=True,
+            help="Report on a copy in RUN/publish that can be put on the web: numbers instead of names.",
+        ),
+        click.option(
+            "--photos",
+            type=click.Choice(["full", "thumbnails", "blurred", "none"]),
+            help="What a published copy shows of the pictures.  [default: full]",
+        ),
+        click.option(
+            "--publish-column",
+            "columns",
+            multiple=True,
+            metavar="NAME",
+            help="Publish this metadata column, or 'group', too; repeatable.",
+        ),
     ]
+
+    @functools.wraps(command)
+    def given(publish: bool, photos: str | None, columns: tuple[str, ...], **others: Any) -> Any:
+        return command(publish=_publication(publish, photos, columns), **others)
+
+    decorated: Any = given
     for option in reversed(options):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return cast(Command, decorated)
+
+
+def _publication(publish: bool, photos: str | None, columns: tuple[str, ...]) -> Publication | None:
+    """What the public may see; None where nothing is published."""
+    from vitreport.publication.publication import Photos, Publication
+
+    if publish:
+        return Publication(Photos(photos or "full"), columns)
+    if photos is not None or columns:
+        raise SettingsError("--photos and --publish-column say what is published; add --publish")
+    return None
 
 
 @main.command()
@@ -272,11 +314,11 @@ def verify(run_folder: Path, quiet: bool) -> None:
     with _progress(quiet) as progress:
         found = api.verify(run_folder, progress=progress)
     for fault in found.faults:
-        click.echo(f"vitreport: {fault}", err=True)
+        _say(f"vitreport: {fault}", err=True)
     if found.faults:
         sys.exit(FAILED)
     if not quiet:
-        click.echo(
+        _say(
             f"all {found.files} files of {run_folder} are as they were written; "
             f"the SHA-256 of its manifest.json is {found.manifest_sha256}"
         )
@@ -296,8 +338,8 @@ def diff(before: Path, after: Path, output: Path, pdf: bool, quiet: bool) -> Non
         page = api.build_difference(before, after, output, pdf=pdf, progress=progress)
     if not quiet:
         for sentence in page.summary:
-            click.echo(sentence)
-        click.echo(f"report: {output / 'index.html'}" + (f" and {output / 'difference.pdf'}" if pdf else ""))
+            _say(sentence)
+        _say(f"report: {output / 'index.html'}" + (f" and {output / 'difference.pdf'}" if pdf else ""))
 
 
 @main.command()
@@ -346,9 +388,9 @@ def maximize(output: Path, quiet: bool, **options: Any) -> None:
         verdict = f"fails {failed}" if failed else "passes its gates"
         if record.untested_gates:
             verdict += f", {', '.join(record.untested_gates)} untested"
-        click.echo(f"{record.target}  {record.title}: {verdict}; seam ratio {seams}")
+        _say(f"{record.target}  {record.title}: {verdict}; seam ratio {seams}")
     if not quiet:
-        click.echo(f"pictures: {output / 'optimized'}")
+        _say(f"pictures: {output / 'optimized'}")
 
 
 @main.command()
@@ -394,7 +436,7 @@ def _techniques_for(model: str, known: Sequence[Explainable], as_json: bool) -> 
         click.echo(json.dumps(described, indent=1, ensure_ascii=False))
         return
     fitting = [technique for technique in known if reasons[technique.name] is None]
-    click.echo(f"{model} can have {len(fitting)} of {len(known)} techniques:")
+    _say(f"{model} can have {len(fitting)} of {len(known)} techniques:")
     for technique in fitting:
         click.echo(f"    {technique.name:24}{technique.title} · {_tier(technique)}")
     for reason in dict.fromkeys(filter(None, reasons.values())):
@@ -458,16 +500,16 @@ def _explain(settings: RunSettings, output: Path, quiet: bool, engine: Engine | 
             click.echo(f"{_STAGES[stage]} {pictures} takes about {_duration(seconds)}", err=True)
 
     def warn(sentence: str) -> None:
-        click.echo(f"vitreport: {sentence}", err=True)
+        _say(f"vitreport: {sentence}", err=True)
 
     with _progress(quiet) as progress:
         finished = api.explain(settings, output, engine=engine, progress=progress, expect=expect, notice=warn)
     if not quiet:
         for notice in finished.manifest.data.notices:
-            click.echo(f"note: {notice}")
+            _say(f"note: {notice}")
         for record in finished.techniques:
             if record.skipped:
-                click.echo(f"skipped {record.key}: {record.skipped}")
+                _say(f"skipped {record.key}: {record.skipped}")
     return finished
 
 
@@ -497,9 +539,13 @@ def _report(run_folder: Path, quiet: bool, shown: Mapping[str, Any]) -> None:
 
     with _progress(quiet) as progress:
         index = api.build_report(run_folder, progress=progress, **shown)
-    if not quiet:
-        places = [index, *((run_folder / name) for name in ("report.pdf", "pdf") if shown["pdf"])]
-        click.echo("report: " + " and ".join(str(place) for place in places if place.exists()))
+    if quiet:
+        return
+    if shown["publish"] is not None:
+        _say(f"to be published: all of {index.parent}" + (", the PDF is in it" if shown["pdf"] else ""))
+        return
+    places = [index, *((run_folder / name) for name in ("report.pdf", "pdf") if shown["pdf"])]
+    _say("report: " + " and ".join(str(place) for place in places if place.exists()))
 
 
 def _report_and_close(finished: Run, output: Path, quiet: bool, shown: Mapping[str, Any]) -> NoReturn:
@@ -507,10 +553,10 @@ def _report_and_close(finished: Run, output: Path, quiet: bool, shown: Mapping[s
     try:
         _report(output, quiet, shown)
     except RenderError as error:
-        click.echo(f"vitreport: {error}", err=True)
+        _say(f"vitreport: {error}", err=True)
         site = output / "report" / "index.html"
         if site.is_file() and not quiet:
-            click.echo(f"report: {site}")
+            _say(f"report: {site}")
         _close(finished, quiet, code=FAILED)
     _close(finished, quiet)
 
@@ -529,7 +575,7 @@ def _close(finished: Run, quiet: bool, code: int = 0) -> NoReturn:
             shown = "; ".join(f"{row['uri']} ({row['reason']})" for row in bad[:_QUARANTINED_SHOWN])
             more = len(bad) - _QUARANTINED_SHOWN
             line += f"; {data.quarantined} quarantined: {shown}" + (f"; and {more} more" if more > 0 else "")
-        click.echo(line)
+        _say(line)
     if explained == 0:
         sys.exit(NOTHING)
     sys.exit(FAILED if data.quarantined or data.failed else code)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping
 
 from vitreport.report.audit_names import AuditNames
 from vitreport.report.chapter import Chapter, Download, Section, Table, table
+from vitreport.report.csv_file import csv_text
 from vitreport.report.outputs import Outputs
 from vitreport.report.wording import count, plain, setting
 from vitreport.store import Run
@@ -24,8 +23,9 @@ def record_chapter(names: AuditNames) -> Chapter:
     run = names.run
     manifest = run.manifest
     data = manifest.data
+    command = Section("command", "The command that reproduces the run", (manifest.command,))
     sections = [
-        Section("command", "The command that reproduces the run", (manifest.command,)),
+        *([command] if manifest.command else []),
         Section("model", "Model", tables=(_model(run),)),
         Section("data", "Data", _data_words(run), tables=tuple(_data_tables(names))),
         Section(
@@ -61,7 +61,7 @@ def record_chapter(names: AuditNames) -> Chapter:
         "print(run.manifest.environment)\n"
         "for image in run.catalogue:\n"
         "    print(image.uri, image.sha256)",
-        downloads=(Download(FILES, "Every file with its SHA-256 (CSV)", _files(run)),),
+        downloads=(_files(run),),
     )
 
 
@@ -167,23 +167,21 @@ def _metrics(run: Run) -> list[Table]:
     return [table("Metrics", ("Metric", "Parameters", "Outcome", "Source"), rows)] if rows else []
 
 
-def _files(run: Run) -> bytes:
-    """One row an image, in id order."""
+def _files(run: Run) -> Download:
+    """One row an image, in the order of the ids; a published copy has neither checksums nor sizes."""
     outcome = {row["id"]: row for row in run.images.select(["id", "status", "reason"]).to_pylist()}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "file", "sha256", "bytes", "label", "status", "reason"])
-    for image in run.catalogue:
-        row = outcome[image.id]
-        writer.writerow(
-            [
-                image.id,
-                image.uri,
-                image.sha256,
-                image.size,
-                "" if image.label is None else image.label,
-                row["status"],
-                row["reason"] or "",
-            ]
-        )
-    return text.getvalue().encode()
+    published = bool(run.manifest.published)
+    heads = ["id", "file", *([] if published else ["sha256", "bytes"]), "label", "status", "reason"]
+    rows = (
+        [
+            image.id,
+            image.uri,
+            *([] if published else [image.sha256, image.size]),
+            image.label,
+            outcome[image.id]["status"],
+            outcome[image.id]["reason"],
+        ]
+        for image in sorted(run.catalogue, key=lambda image: image.id)
+    )
+    text = "Every image with its outcome (CSV)" if published else "Every file with its SHA-256 (CSV)"
+    return Download(FILES, text, csv_text(heads, rows).encode())

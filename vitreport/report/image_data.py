@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from vitreport.explanation import FloatArray
 from vitreport.report.image_page import PatchView
 from vitreport.report.pages import ImageRow
+from vitreport.visible import visible
 
 ROWS_A_SCRIPT = 2000
 """Images in one data script."""
@@ -55,13 +56,13 @@ def patch_script(view: PatchView) -> bytes:
 def _entry(row: ImageRow, small: Mapping[str, str]) -> list[object]:
     entry: list[object] = [
         row.id,
-        row.name,
-        row.label.short if row.label else "",
-        row.says,
+        visible(row.name),
+        visible(row.label.short) if row.label else "",
+        visible(row.says),
         digits(row.predicted.score) if row.predicted else None,
         row.verdict,
-        row.group or "",
-        small.get(row.id, "") if row.reason is None else row.reason,
+        visible(row.group or ""),
+        small.get(row.id, "") if row.reason is None else visible(row.reason),
     ]
     return [*entry, row.predicted.text] if row.predicted and row.outputs.are_values else entry
 

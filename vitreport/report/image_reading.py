@@ -211,13 +211,11 @@ def _map_views(
 
 def _facts(row: ImageRow, image: Mapping[str, Any]) -> tuple[Fact, ...]:
     left, top, right, bottom = (round(edge) for edge in image["crop"])
+    weight = f", {file_size(image['size'])}" if image["size"] else ""  # a published copy does not say
     facts = [
         Fact("File", row.uri),
         Fact("Identity", row.id),
-        Fact(
-            "Size",
-            f"{image['original_width']} × {image['original_height']} pixels, {file_size(image['size'])}",
-        ),
+        Fact("Size", f"{image['original_width']} × {image['original_height']} pixels{weight}"),
         Fact("Seen by the model", f"columns {left} to {right}, rows {top} to {bottom}"),
     ]
     if row.outputs.judged or row.label:

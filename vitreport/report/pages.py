@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from vitreport.figures.scale import Scale
@@ -311,7 +311,8 @@ class IndexPage:
         summary: the findings, a sentence each.
         outputs: of the model.
         rows: every image of the run, in the order of their files' names, the quarantined ones included.
-        command: what reproduces the run.
+        command: what reproduces the run; empty where it is not to be shown.
+        published: as in the manifest.
         trust: what the scores say; None where the run was asked for none.
         audit: what the run shows as a whole; None where no image could be explained.
     """
@@ -329,6 +330,7 @@ class IndexPage:
     rows: tuple[ImageRow, ...]
     trust: TrustPage | None
     audit: AuditPage | None
+    published: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ran(self) -> tuple[TechniquePage, ...]:

@@ -122,7 +122,7 @@ class Results:
                 "techniques": given.get(row["id"], []),
                 "failed": failed.get(row["id"], []),
             }
-            for row in run.images.to_pylist()
+            for row in sorted(run.images.to_pylist(), key=lambda row: row["id"])
         }
 
     def whole(self, trust: Trust | None = None, findings: Sequence[Finding] = ()) -> bytes:

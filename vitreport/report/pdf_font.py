@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from vitreport.errors import RenderError
+from vitreport.visible import code
 
 FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf")
 """Regular, bold and fixed-width; text in the last falls back to the first."""
@@ -57,16 +58,9 @@ def printable(text: str) -> str:
     return "".join(
         character
         if ord(character) in _covered() and unicodedata.category(character) not in _UNSEEN
-        else _code(character)
+        else code(ord(character))
         for character in text
     )
-
-
-def _code(character: str) -> str:
-    point = ord(character)
-    if point < 0x100:
-        return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 @cache

@@ -98,6 +98,7 @@ def index_page(run: Run, scales: Mapping[str, Scale], trust: Trust | None = None
         rows=rows,
         trust=found,
         audit=audit,
+        published=manifest.published,
     )
 
 

@@ -6,10 +6,13 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateSyntaxError, meta, nodes
+from markupsafe import Markup
 
 from vitreport.errors import RenderError
+from vitreport.visible import visible
 
 BUNDLES = {
     "site.css": ("css/tokens.css", "css/site.css", "css/viewer.css"),
@@ -96,7 +99,10 @@ def _references(name: str, text: str) -> tuple[str, ...]:
 
 
 def environment() -> Environment:
-    """A Jinja environment over the templates: autoescape on, unknown names are errors."""
+    """A Jinja environment over the templates: autoescape on, unknown names are errors.
+
+    Whatever text a template is given is written so that it can only be read (`vitreport.visible`).
+    """
     return Environment(
         loader=FunctionLoader(template_text),
         autoescape=True,
@@ -104,4 +110,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_readable,
     )
+
+
+def _readable(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -223,6 +223,8 @@ class Manifest:
         controls: techniques that are scored beside those of the run, without maps in the store.
         complete: false while work is pending.
         files: path below the run folder to SHA-256, of every file that `explain` wrote.
+        published: of a published copy (`vitreport.publication`) its ``words``, which say what it leaves out,
+            and ``pdf``, the file's name in the site or empty; empty for all other runs.
     """
 
     run_digest: str
@@ -237,6 +239,7 @@ class Manifest:
     controls: tuple[TechniqueRecord, ...] = ()
     complete: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def asked(self) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,7 @@ from vitreport.store.folder import RunFolder
 
 ROOM = "optimized"
 CONTROLS = f"{ROOM}/controls.json"
+_FILE = re.compile(rf"{ROOM}/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 FORMAT, VERSION = "vitreport optimised pictures", 1
 
 
@@ -298,6 +300,8 @@ def _passed(gates: tuple[Gate, ...]) -> bool:
 
 
 def _picture(body: dict[str, Any]) -> OptimizedPicture:
+    if not _FILE.fullmatch(body["file"]):
+        raise ValueError(f"{body['file']!r} is no picture of its folder")
     looks = {name: Look(**look) for name, look in body.pop("looks").items()}
     gates = tuple(Gate(**gate) for gate in body.pop("gates"))
     return OptimizedPicture(looks=looks, gates=gates, **body)
