@@ -11,6 +11,7 @@ from vitreport.explanation import ClassNames
 from vitreport.images.csv_table import read_csv
 from vitreport.images.file import printable
 from vitreport.images.folder import read_folder
+from vitreport.images.hub_dataset import PREFIX, read_dataset
 from vitreport.images.item import SourceItem
 from vitreport.images.place import Place
 from vitreport.images.remote import is_url, read_url
@@ -34,6 +35,8 @@ def read_sources(images: Sequence[str], classes: ClassNames) -> tuple[list[Sourc
         path = Path(argument)
         if is_url(argument):
             found, said = read_url(argument, classes)
+        elif argument.startswith(PREFIX) and not _exists(argument):
+            found, said = read_dataset(argument, classes)
         elif not _exists(argument):
             raise SettingsError(
                 f"no such file or folder: '{printable(path) if argument else ''}'{_nearest(path)}; "
