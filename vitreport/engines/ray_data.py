@@ -17,6 +17,7 @@ from typing import Any, Generic
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it writes into the progress bar
 
 import ray
 from ray import cloudpickle
@@ -166,6 +167,6 @@ def _known(error: RayError) -> VitReportError | RayError:
     if isinstance(error, ray.exceptions.RayTaskError):
         return error
     return StoreError(
-        f"Ray gave up ({type(error).__name__}); what is finished is kept: Ray's logs say why, and the same "
-        "command goes on"
+        f"Ray gave up ({type(error).__name__}); what is finished is kept, and the same command goes on; with "
+        "RAY_BACKEND_LOG_LEVEL=info Ray's logs say why"
     )
