@@ -13,12 +13,14 @@ from tests.benchmarks import (
     maximize,
     peers,
     published_protocol,
+    report_cost,
     score_cost,
     separation,
     table_filter,
     whole_run,
 )
 from tests.benchmarks.models import seeded_model
+from tests.synthetic_run import write_run
 from vitreport.faithfulness.metric import Case, select
 from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.techniques.maps import maps_of
@@ -180,3 +182,11 @@ def test_the_whole_run_benchmark_prints_a_row_a_size_and_the_ratios():
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["2", "3"]
     assert len({row.count("|") for row in rows}) == 1
     assert lines[-1].startswith("3 to 2 images: peak of explain ")
+
+
+def test_the_report_cost_benchmark_prints_a_line_a_size(tmp_path: Path):
+    lines: list[str] = []
+    run = write_run(tmp_path / "run", 3, quarantined=1)
+    small, large = report_cost.main([str(run), "--images", "2", "4", "--processes", "1"], lines.append)
+    assert 0 < small.size < large.size and small.cpu > 0
+    assert [line.split(":")[0] for line in lines] == ["2 images", "4 images", "one more image"]

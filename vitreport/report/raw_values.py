@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vitreport.figures.scale import Scale
@@ -13,6 +15,9 @@ from vitreport.report.image_page import ChannelView, ImagePage, LensView, MapVie
 
 FINE, COARSE = 9, 4
 """Digits of a float32, and of what is stored as float16 or shown as a small picture only."""
+
+_ARRAY = re.compile(r'"\\u0000(\[[-+.,\deinlu]*\])\\u0000"')
+"""A list of numbers that stands as a string in JSON."""
 
 
 def raw_values(page: ImagePage) -> bytes:
@@ -39,7 +44,8 @@ def raw_values(page: ImagePage) -> bytes:
     observations = _observations(page)
     if observations:
         body["observations"] = observations
-    return (json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return (_ARRAY.sub(r"\1", text) + "\n").encode()
 
 
 def _map(view: MapView) -> dict[str, Any]:
@@ -115,8 +121,13 @@ def _ends(scale: Scale | None) -> list[float | None] | None:
     return None if scale is None else [digits(scale.low), digits(scale.high)]
 
 
-def _numbers(values: NDArray[Any], kept: int) -> list[float | None]:
-    return [digits(value, kept) for value in values.ravel().tolist()]
+def _numbers(values: NDArray[Any], kept: int) -> str:
+    """A list of numbers as a string that `raw_values` unwraps: one by one they would take most time."""
+    flat = values.ravel()
+    if not np.isfinite(flat).all():
+        known = [digits(value, kept) for value in flat.tolist()]
+        return f"\0{json.dumps(known, separators=(',', ':'))}\0"
+    return f"\0[{','.join([f'%.{kept}g'] * flat.size) % tuple(flat.tolist())}]\0"
 
 
 def _rounded(value: object) -> object:
