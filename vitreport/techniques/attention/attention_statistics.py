@@ -80,11 +80,11 @@ def _distances(layout: TokenLayout, queries: Tensor) -> Tensor:
 def _numbers(attention: Tensor, layout: TokenLayout, queries: Tensor) -> Tensor:
     """``(batch, heads, tokens, tokens)`` to ``(batch, 4, heads)``."""
     prefix = layout.num_prefix_tokens
-    asked = attention[:, :, queries + prefix].float()
-    entropy = -torch.xlogy(asked, asked).sum((2, 3)) / len(queries)
+    asked = attention.index_select(2, queries + prefix).float()
+    entropy = -asked.clamp(min=1e-30).log_().mul_(asked).sum((2, 3)) / len(queries)
     patches = asked[..., prefix:]
     on_patches = patches.sum(-1)
-    weighted = torch.einsum("bhqk,qk->bhq", patches, _distances(layout, queries))
+    weighted = (patches * _distances(layout, queries)).sum(-1)
     distance = (weighted / on_patches.clamp(min=1e-12)).mean(2)
     return torch.stack((entropy, distance, 1 - on_patches.mean(2), _redundancy(patches.flatten(2))), 1)
 

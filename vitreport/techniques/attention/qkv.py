@@ -123,18 +123,18 @@ def pattern_scores(context: Context) -> dict[str, Tensor]:
     inside = max(1, round(OBJECT_SHARE * layout.num_patches))
     member = torch.zeros_like(relevance, dtype=torch.bool)
     member.scatter_(1, relevance.topk(inside, 1).indices, True)
-    counters = torch.stack([torch.ones_like(relevance), member.float()], 1)
+    counters = torch.stack([torch.ones_like(relevance), member.float()], 2)
     one_way, two_way = [], []
     for projections in context.trace.projections:
         queries, keys = (
-            projection.transpose(1, 2)[:, layout.num_prefix_tokens :]
+            projection[:, :, layout.num_prefix_tokens :].mT.contiguous()
             for projection in (projections.queries, projections.keys)
         )
-        shape = queries.shape[2:]
+        shape = queries.shape[1:3]
         positive_q, positive_k = _positive(queries), _positive(keys)
-        count_q, count_k = ((counters @ positive).unbind(1) for positive in (positive_q, positive_k))
-        both = (positive_q * positive_k).sum(1)
-        auc = _auc(keys.permute(0, 2, 3, 1), member)
+        count_q, count_k = ((positive @ counters).unbind(2) for positive in (positive_q, positive_k))
+        both = (positive_q * positive_k).sum(2)
+        auc = _auc(keys, member)
         share_q = count_q[0].reshape(-1, *shape) / layout.num_patches
         one_way.append(share_q * 2 * (auc - 0.5).clamp(min=0))
         two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside).reshape(-1, *shape))
@@ -142,11 +142,11 @@ def pattern_scores(context: Context) -> dict[str, Tensor]:
 
 
 def _positive(values: Tensor) -> Tensor:
-    """1 where positive, else 0, ``(batch, patches, heads * channels)``.
+    """1 where positive, else 0, ``(batch, heads * channels, patches)``.
 
     The comparison writes floats at once, which takes half the time of comparing and casting.
     """
-    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device)).flatten(2)
+    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device)).flatten(1, 2)
 
 
 Counts = tuple[Tensor, ...]
