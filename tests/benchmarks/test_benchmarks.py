@@ -11,6 +11,7 @@ from tests.benchmarks import (
     libra_gain,
     localization,
     maximize,
+    pdf_cost,
     peers,
     published_protocol,
     report_cost,
@@ -190,3 +191,10 @@ def test_the_report_cost_benchmark_prints_a_line_a_size(tmp_path: Path):
     small, large = report_cost.main([str(run), "--images", "2", "4", "--processes", "1"], lines.append)
     assert 0 < small.size < large.size and small.cpu > 0
     assert [line.split(":")[0] for line in lines] == ["2 images", "4 images", "one more image"]
+
+
+def test_the_pdf_benchmark_prints_processor_time_and_memory():
+    lines: list[str] = []
+    cost = pdf_cost.main(["--images", "3", "--sheets", "1", "--processes", "1"], lines.append)
+    assert cost.documents == 2 and cost.processor > 0 and cost.main_peak > 1e7
+    assert lines[0].startswith("3 images, 2 documents, in 1 at a time: ") and "peak memory" in lines[0]

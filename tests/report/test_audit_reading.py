@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_the_verdict_names_the_gravest_and_counts_the_others(page: AuditPage) ->
     others = len(page.grave) - 1
     assert page.verdict.startswith("The audit of the whole set finds: the evidence for house")
     assert page.verdict.endswith(f"{others} further finding{'s' if others > 1 else ''} of weight.")
+
+
+def test_a_verdict_is_not_cut_inside_a_name(page: AuditPage) -> None:
+    first = page.grave[0]
+    words = "The evidence for St. Bernard lies in the corner (p < 0.001)."
+    found = replace(first.found, headline=words, further="Of the 5 images, 4 are.")
+    assert found.sentence == f"{words} Of the 5 images, 4 are."
+    named = replace(page, findings=(replace(first, found=found, sentence=found.sentence), *page.findings[1:]))
+    said = "The audit of the whole set finds: the evidence for St. Bernard lies in the corner (p < 0.001)."
+    assert named.verdict.startswith(said)
 
 
 def test_the_summary_has_the_verdict_after_the_accuracy(run: Run, page: AuditPage) -> None:

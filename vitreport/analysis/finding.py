@@ -46,22 +46,29 @@ class Finding:
     Attributes:
         kind: one of `KINDS`.
         severity: how much it matters.
-        sentence: what was found, in words, with its uncertainty.
+        headline: what was found, in one whole sentence, with its uncertainty.
         numbers: what the sentence rests on, by name.
         images: ids of the images that show it, the clearest first.
         technique: key of the one whose maps show it; None where it does not rest on maps.
         subject: what it is about, in a few words that are the same in another run of the same images.
         effect: its size among findings of its kind; larger is worse.
+        further: what else is to be said of it, in sentences; or empty.
     """
 
     kind: str
     severity: Severity
-    sentence: str
+    headline: str
     numbers: Mapping[str, float]
     images: tuple[str, ...]
     technique: str | None
     subject: str
     effect: float = field(default=0.0, repr=False)
+    further: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """All that is to be said of it."""
+        return f"{self.headline} {self.further}".rstrip()
 
     def as_json(self) -> dict[str, Any]:
         """The finding for machines; numbers that are not finite are None."""
@@ -69,6 +76,7 @@ class Finding:
             "kind": self.kind,
             "severity": self.severity.name.lower(),
             "subject": self.subject,
+            "headline": self.headline,
             "sentence": self.sentence,
             "numbers": {
                 name: value if math.isfinite(value) else None for name, value in self.numbers.items()

@@ -56,9 +56,9 @@ def shortcut_findings(found: Audit) -> Iterator[Finding]:
             "p": test.p,
             "p corrected": test.corrected,
         }
+        further = ""
         if test.index is not None:
-            more, extra = _outcome_of(found.outcomes, test)
-            words += more
+            further, extra = _outcome_of(found.outcomes, test)
             numbers |= extra
         dense = test.share >= test.size
         yield Finding(
@@ -70,6 +70,7 @@ def shortcut_findings(found: Audit) -> Iterator[Finding]:
             found.screening.technique,
             f"{what}, {test.corner}",
             test.share - others,
+            further,
         )
 
 
@@ -80,7 +81,7 @@ def _outcome_of(outcomes: Outcomes, test: CornerTest) -> tuple[str, dict[str, fl
     if not judged:
         return "", {}
     name = outcomes.name(test.index or 0)
-    words = f" Of the {images_of(judged)} with a label that the model calls {name}, {correct:,} are."
+    words = f"Of the {images_of(judged)} with a label that the model calls {name}, {correct:,} are."
     return words, {"predicted and labelled": float(judged), "of these right": float(correct)}
 
 
@@ -181,9 +182,10 @@ def outlier_findings(found: Audit) -> Iterator[Finding]:
         f"{times(mass.ratio)} their share of the patches ({p_value(p)} over {images_of(mass.n)} with such "
         "tokens)."
     )
+    further = ""
     if len(worst) > 1:
         others = ", ".join(f"{also.technique} ({figure(also.ratio.value)} times)" for also, _ in worst[1:])
-        words += f" So it is with {others}."
+        further = f"So it is with {others}."
     numbers = {
         "images": float(mass.n),
         **ends("mass", mass.mass),
@@ -201,4 +203,5 @@ def outlier_findings(found: Audit) -> Iterator[Finding]:
         mass.technique,
         "evidence on outlier tokens",
         mass.ratio.value,
+        further,
     )

@@ -212,7 +212,7 @@ class AuditPage:
             )
         others = len(grave) - 1
         more = f" {count(others, 'further finding')} of weight." if others else ""
-        first = grave[0].sentence.partition(". ")[0].removesuffix(".")
+        first = grave[0].found.headline.removesuffix(".")
         return f"The audit of the whole set finds: {first[0].lower()}{first[1:]}.{more}"
 
 

@@ -68,7 +68,7 @@ def _summary(before: Run, found: Difference) -> tuple[str, ...]:
             f"broken, {one.mended:,} mended (McNemar’s exact test, {p_value(one.p)})."
         )
     if found.new:
-        first = found.new[0].sentence.partition(". ")[0].removesuffix(".")
+        first = found.new[0].headline.removesuffix(".")
         sentences.append(f"{count(len(found.new), 'finding')} new. The first: {first}.")
     else:
         sentences.append("No finding is new.")

@@ -27,8 +27,9 @@ The file is JSON in ASCII with these fields:
 In ``report.pdf`` there are also:
 
     findings        what the audit of the whole set flags, the most severe first, a list: ``kind``,
-                    ``severity`` (``severe``, ``warning`` or ``note``), ``subject``, ``sentence``, ``numbers``
-                    (by name), ``images`` (ids of examples), ``technique`` (key, or null)
+                    ``severity`` (``severe``, ``warning`` or ``note``), ``subject``, ``headline``,
+                    ``sentence`` (the headline and what else is to be said), ``numbers`` (by name),
+                    ``images`` (ids of examples), ``technique`` (key, or null)
 
 and, where the run was asked for scores:
 
