@@ -252,6 +252,7 @@ def test_the_same_wish_changes_no_byte_and_another_wish_leaves_nothing_behind(
     pages = "".join(place.read_text() for place in (root / "publish" / "report").rglob("*.html"))
     assert f"{CANARY}site" in pages and f"{CANARY}patient" not in pages and f"{CANARY}group" not in pages
     assert "report.pdf" not in pages
+    assert "What the model saw, not shown in this copy" in pages
 
 
 def test_a_key_gives_the_same_numbers_and_another_key_others(

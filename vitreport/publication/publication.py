@@ -21,6 +21,13 @@ class Photos(StrEnum):
         return {"full": None, "thumbnails": 64, "blurred": 16, "none": 0}[self.value]
 
     @property
+    def change(self) -> str:
+        """What became of one photo, in a few words; empty where it is as it was."""
+        if self is Photos.FULL:
+            return ""
+        return f"reduced to {self.side} pixels of its longer side" if self.side else "not shown in this copy"
+
+    @property
     def words(self) -> str:
         """What became of the photos, as the end of a sentence."""
         if self is Photos.FULL:

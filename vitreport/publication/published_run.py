@@ -232,7 +232,11 @@ class _Copy:
             bound={name: value for name, value in manifest.bound.items() if name in _BOUND},
             settings={name: value for name, value in manifest.settings.items() if name in _SETTINGS},
             command="",
-            published={"words": self._publication.words, "pdf": PDF if self._publication.pdf else ""},
+            published={
+                "words": self._publication.words,
+                "photos": self._publication.photos.change,
+                "pdf": PDF if self._publication.pdf else "",
+            },
             model=self._model(manifest.model),
             data=replace(manifest.data, catalogue_sha256=WITHHELD, notices=(self._publication.words,)),
             files=dict(sorted(self._files.items())),

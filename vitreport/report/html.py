@@ -232,7 +232,7 @@ class SitePages:
             page=page,
             description=f"What the model looks at in {page.row.name}. {page.row.finding}",
             photo=photo,
-            photo_alt=f"{page.row.name} as the model saw it, {page.photo.width} × {page.photo.height} pixels",
+            photo_alt=f"{page.row.name}: {page.photo.words}, {page.photo.width} × {page.photo.height} pixels",
             verdict=page.row.finding,
             raw_size=raw_size,
             patch_script=keep("js", patches) if patches else "",

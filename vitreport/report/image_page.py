@@ -22,11 +22,21 @@ from vitreport.store import TechniqueRecord
 
 @dataclass(frozen=True)
 class Photo:
-    """What the model saw, as a JPEG; sizes in pixels."""
+    """What the model saw, as a JPEG; sizes in pixels.
+
+    Attributes:
+        change: what became of it in a published copy, or empty.
+    """
 
     jpeg: bytes
     width: int
     height: int
+    change: str = ""
+
+    @property
+    def words(self) -> str:
+        """``what the model saw``, and what became of it."""
+        return "what the model saw" + (f", {self.change}" if self.change else "")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def image_pages(
         found = [(record, rows.of(member.row)) for record, rows in parts]
         beyond = tuple(_beyond(record) for record in capped if run.is_beyond(member.row.id, record))
         page = _image_page(member, image, found, scales, run.manifest.model, skipped, beyond)
+        change = run.manifest.published.get("photos", "")
+        page = replace(page, photo=replace(page.photo, change=change))
         if trust is not None:
             views = [view for section in page.sections for view in section.maps]
             page = replace(page, scores=ImageReading(run, trust).scores(member.row.id, views))

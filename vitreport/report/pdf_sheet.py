@@ -212,7 +212,7 @@ def _range(view: MapView) -> str:
 
 
 def _alt(page: ImagePage, views: Sequence[MapView]) -> str:
-    shown = f"what the model saw, and {count(len(views), 'map')}"
+    shown = f"{page.photo.words}, and {count(len(views), 'map')}"
     parts = [f"Contact sheet of {page.row.name}: {shown}.", COUNTED]
     varied = _varied(views)
     for view in views:

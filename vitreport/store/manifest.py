@@ -224,7 +224,8 @@ class Manifest:
         complete: false while work is pending.
         files: path below the run folder to SHA-256, of every file that `explain` wrote.
         published: of a published copy (`vitreport.publication`) its ``words``, which say what it leaves out,
-            and ``pdf``, the file's name in the site or empty; empty for all other runs.
+            ``photos``, what became of each, and ``pdf``, the file's name in the site or empty; empty for all
+            other runs.
     """
 
     run_digest: str
