@@ -13,7 +13,7 @@ from vitreport.batches import Prepared, prepared_batches
 from vitreport.engines import EXPLAIN, Receipt
 from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
-from vitreport.findings import Findings, columns
+from vitreport.findings import NO_LOGITS, Findings, columns
 from vitreport.model.head import Head
 from vitreport.model.memory import lacks_memory, release
 from vitreport.model.trace import Backward, Forward, Need, Tracer
@@ -212,7 +212,7 @@ class Explainer:
         return pixels.to(self.plan.model.device)
 
     def _predicted(self, logits: Tensor, usable: Sequence[Prepared]) -> list[Explanation]:
-        """The best classes and the targets of each image."""
+        """The best classes and the targets of each image; or why it is set aside."""
         model, targets = self.plan.model, self.plan.targets
         logits = logits.detach().float()
         if model.head is Head.NONE:
@@ -221,7 +221,11 @@ class Explainer:
         depth = min(max(TOP_K, targets.most), logits.shape[1])
         ranking = logits.topk(depth, 1).indices.cpu().tolist()
         found = []
-        for image, row, order in zip(usable, scores, ranking, strict=True):
+        sound = logits.isfinite().all(1).tolist()
+        for image, row, order, is_sound in zip(usable, scores, ranking, sound, strict=True):
+            if not is_sound:
+                found.append(Explanation(image.ref, NO_LOGITS))
+                continue
             chosen = targets.of_image(order, image.ref.label)
             best, explained = (
                 tuple(Prediction(index, float(row[index])) for index in indices)

@@ -17,7 +17,8 @@ from vitreport.store.schema import maps_table, observations_table
 from vitreport.techniques.technique import FAILURES, Context, Explainable, Observation, Technique
 
 _NOT_FINITE = "the map has values that are not finite"
-_NO_LOGITS = "the model gives values that are not finite for this image"
+NO_LOGITS = "the model gives values that are not finite (NaN or infinite) for this image"
+"""Why such an image is set aside: nothing follows from it, and no map of it would explain anything."""
 
 
 class Findings:
@@ -83,14 +84,12 @@ class Findings:
                 raise
             error = _describe(failure)
             arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
-        sound = context.trace.logits.isfinite().all(1).tolist()
         for member, values in zip(members, arrays, strict=True):
-            rows = zip(context.image_ids, classes, values, sound, strict=True)
+            rows = zip(context.image_ids, classes, values, _sound(context), strict=True)
             for image_id, target, value, is_sound in rows:
-                if not member.class_specific or target is not None:
+                if is_sound and (not member.class_specific or target is not None):
                     shown = target if member.class_specific else None
                     wrong = error or (None if np.isfinite(value).all() else _NOT_FINITE)
-                    wrong = wrong if is_sound else _NO_LOGITS
                     row = (image_id, Attribution(member.key, shown, value, wrong))
                     self._maps[member.key].append(row)
 
@@ -103,9 +102,16 @@ class Findings:
             if lacks_memory(failure):
                 raise
             observed = [[{"error": _describe(failure)}] for _ in classes]
-        for image_id, target, rows in zip(context.image_ids, classes, observed, strict=True):
-            if not technique.class_specific or target is not None:
+        found = zip(context.image_ids, classes, observed, _sound(context), strict=True)
+        for image_id, target, rows, is_sound in found:
+            if is_sound and (not technique.class_specific or target is not None):
                 self._rows[technique.key] += [{"id": image_id, **row} for row in rows]
+
+
+def _sound(context: Context) -> list[bool]:
+    """Of each image, whether the model gives nothing but finite values."""
+    sound: list[bool] = context.trace.logits.isfinite().all(1).tolist()
+    return sound
 
 
 def _checked(values: Tensor, images: int, grid: tuple[int, int]) -> Any:
