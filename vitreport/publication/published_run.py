@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from vitreport import __version__
 from vitreport.errors import SettingsError, StoreError
 from vitreport.publication.discretion import WITHHELD, Discretion
 from vitreport.publication.photo import published_photo
 from vitreport.publication.pseudonym import keyed_digest, pseudonyms, publication_key
 from vitreport.publication.publication import Publication
 from vitreport.report.site_record import read_record
+from vitreport.report.sources import code_digest
 from vitreport.store import Manifest, ModelRecord, Run, RunFolder
 from vitreport.store import folder as paths
 from vitreport.store.optimized import CONTROLS, ROOM, cross_control, optimized_records, record_path
@@ -120,7 +120,7 @@ def _made_from(run: Run, publication: Publication) -> str:
     room = run.folder.root / ROOM
     pictures = sorted(place for place in room.glob("*") if place.is_file()) if room.is_dir() else []
     body = [
-        __version__,
+        code_digest(),
         run.folder.sha256(paths.MANIFEST),
         hashlib.sha256(publication_key(run.folder.root)).hexdigest(),
         publication.to_mapping(),
