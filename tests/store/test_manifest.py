@@ -92,7 +92,7 @@ def test_another_version_is_refused_with_both(version: object, manifest: Manifes
 def test_a_missing_field_is_refused(name: str, manifest: Manifest) -> None:
     body = _body(manifest)
     del body[name]
-    with pytest.raises(StoreError, match=f"here lacks or has an unknown field: .*{name}"):
+    with pytest.raises(StoreError, match=f"here cannot be read: {name} is missing"):
         Manifest.from_json(json.dumps(body), "here")
 
 
@@ -114,7 +114,7 @@ def test_a_missing_field_is_refused(name: str, manifest: Manifest) -> None:
     ids=str,
 )
 def test_a_field_of_the_wrong_shape_is_refused(change: dict[str, Any], manifest: Manifest) -> None:
-    with pytest.raises(StoreError, match="here lacks or has an unknown field"):
+    with pytest.raises(StoreError, match="here cannot be read: "):
         Manifest.from_json(json.dumps(_body(manifest) | change), "here")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,9 +17,13 @@ from typing import Any, Literal, Self
 from vitreport.errors import StoreError
 from vitreport.explanation import ClassNames
 from vitreport.settings import Parameter, TechniqueSpec
+from vitreport.store.record import decoded, parsed
 
 FORMAT = "vitreport run"
 VERSION = 2
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+_DIGEST = re.compile(r"[0-9a-f]{8}")
+_MOST = 2**40
 
 
 @dataclass(frozen=True)
@@ -259,23 +264,34 @@ class Manifest:
         Raises:
             StoreError: `text` is no manifest, or one of another version.
         """
-        body = _body(text, where)
         try:
-            model = body.pop("model")
-            for name in ("grid", "patch_size", "input_size", "class_names", "wordnet_ids"):
-                model[name] = tuple(model[name])
-            data = body.pop("data")
-            data["notices"] = tuple(data["notices"])
-            return cls(
-                model=ModelRecord(**model),
-                data=DataRecord(**data),
-                techniques=tuple(TechniqueRecord(**record) for record in body.pop("techniques")),
-                metrics=tuple(map(_metric, body.pop("metrics", ()))),
-                controls=tuple(TechniqueRecord(**record) for record in body.pop("controls", ())),
-                **body,
-            )
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"{where} lacks or has an unknown field: {error}") from error
+            manifest = decoded(cls, _body(text, where))
+            manifest.check()
+        except ValueError as error:
+            raise StoreError(
+                f"{where} cannot be read: {error}; put back a copy of it, or choose another -o"
+            ) from error
+        return manifest
+
+    def check(self) -> None:
+        """Refuses what no run has: names become paths, and numbers lengths.
+
+        Raises:
+            ValueError: what is wrong.
+        """
+        records: list[TechniqueRecord | MetricRecord] = [*self.techniques, *self.controls, *self.metrics]
+        for record in records:
+            if not _NAME.fullmatch(record.name) or not _DIGEST.fullmatch(record.digest):
+                raise ValueError(f"{record.folder[:40]!r} is no name of a technique or metric")
+        for path in self.files:
+            if path.startswith("/") or not {"", ".", ".."}.isdisjoint(path.split("/")) or "\\" in path:
+                raise ValueError(f"{path[:40]!r} is no file of a run")
+        counts = (self.data.images, self.data.shards, self.data.labelled, self.data.quarantined)
+        sizes = (*self.model.grid, *self.model.patch_size, *self.model.input_size)
+        if min(*counts, self.data.failed) < 0 or min(sizes) < 1 or max(*counts, *sizes) > _MOST:
+            raise ValueError("a count or a size is out of range")
+        if self.data.shards > self.data.images:
+            raise ValueError(f"{self.data.images} images have {self.data.shards} shards")
 
 
 def check_format(content: bytes, where: str) -> None:
@@ -284,15 +300,15 @@ def check_format(content: bytes, where: str) -> None:
     Raises:
         StoreError: `content` is JSON of something else, or a manifest of another version.
     """
-    with suppress(ValueError, RecursionError):
-        if isinstance(json.loads(content), dict):
+    with suppress(ValueError):
+        if isinstance(parsed(content.decode()), dict):
             _body(content.decode(), where)
 
 
 def _body(text: str, where: str) -> dict[str, Any]:
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        body = parsed(text)
+    except ValueError as error:
         raise StoreError(f"{where} is not valid JSON: {error}") from error
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
         raise StoreError(f"{where} is not the manifest of a vitreport run")
@@ -300,8 +316,3 @@ def _body(text: str, where: str) -> dict[str, Any]:
     if version != VERSION:
         raise StoreError(f"{where} has version {version}; this vitreport reads version {VERSION}")
     return body
-
-
-def _metric(record: Mapping[str, Any]) -> MetricRecord:
-    check = record.get("check")
-    return MetricRecord(**{**record, "check": Check(**check) if check else None})

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from vitreport.errors import StoreError
 from vitreport.store.folder import RunFolder
+from vitreport.store.record import decoded, parsed
 
 ROOM = "optimized"
 CONTROLS = f"{ROOM}/controls.json"
@@ -185,19 +186,18 @@ class OptimizedRecord:
             StoreError: `text` is something else, or of another version.
         """
         try:
-            body = json.loads(text)
-            if body.pop("format") != FORMAT or body.pop("version") != VERSION:
+            body = parsed(text, finite=False)
+            if not isinstance(body, dict) or (body.pop("format", None), body.pop("version", None)) != (
+                FORMAT,
+                VERSION,
+            ):
                 raise ValueError("another format or version")
-            audited = body.pop("audited")
-            audited["top"] = tuple((image, value) for image, value in audited["top"])
-            return cls(
-                audited=Audited(**audited),
-                pictures=tuple(_picture(picture) for picture in body.pop("pictures")),
-                noise=_picture(body.pop("noise")),
-                gates=tuple(Gate(**gate) for gate in body.pop("gates")),
-                **body,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            found = decoded(cls, body)
+            for picture in (*found.pictures, found.noise):
+                if not _FILE.fullmatch(picture.file):
+                    raise ValueError(f"{picture.file!r} is no picture of its folder")
+            return found
+        except ValueError as error:
             raise _damaged(where, error) from error
 
 
@@ -229,14 +229,8 @@ class CrossControl:
             StoreError: `text` is something else.
         """
         try:
-            body = json.loads(text)
-            return cls(
-                digest=body["digest"],
-                targets=tuple(body["targets"]),
-                scores=tuple(map(tuple, body["scores"])),
-                passes=tuple(map(tuple, body["passes"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return decoded(cls, parsed(text, finite=False))
+        except ValueError as error:
             raise _damaged(where, error) from error
 
 
@@ -297,11 +291,3 @@ def _damaged(where: str, error: Exception) -> StoreError:
 def _passed(gates: tuple[Gate, ...]) -> bool:
     tested = [gate.passed for gate in gates if gate.passed is not None]
     return bool(tested) and all(tested)
-
-
-def _picture(body: dict[str, Any]) -> OptimizedPicture:
-    if not _FILE.fullmatch(body["file"]):
-        raise ValueError(f"{body['file']!r} is no picture of its folder")
-    looks = {name: Look(**look) for name, look in body.pop("looks").items()}
-    gates = tuple(Gate(**gate) for gate in body.pop("gates"))
-    return OptimizedPicture(looks=looks, gates=gates, **body)
