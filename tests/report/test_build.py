@@ -157,7 +157,7 @@ def test_names_that_would_leave_the_site_are_refused(tmp_path: Path) -> None:
     techniques = RunFolder(root).manifest().techniques
     odd = replace(techniques[0], name="../escape", skipped="not here")
     change(root, techniques=(*techniques, odd))
-    with pytest.raises(RenderError, match="escape"):
+    with pytest.raises(StoreError, match="escape"):
         build_report(root, pdf=False)
     assert not (root / "report").exists()
 
