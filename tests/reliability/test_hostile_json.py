@@ -103,7 +103,7 @@ def test_a_changed_manifest_is_read_or_refused_in_one_line(root: Path) -> None:
             except VitReportError as error:
                 refused += 1
                 assert "\n" not in str(error), number
-                assert str(error).isprintable(), number
+                assert str(error).isprintable(), f"{number}: {error!r}"
     (root / MANIFEST).write_bytes(whole)
     assert refused > MUTATIONS / 2  # most changes are seen
 

@@ -314,5 +314,6 @@ def _body(text: str, where: str) -> dict[str, Any]:
         raise StoreError(f"{where} is not the manifest of a vitreport run")
     version = body.pop("version", None)
     if version != VERSION:
-        raise StoreError(f"{where} has version {version}; this vitreport reads version {VERSION}")
+        shown = str(version) if str(version).isprintable() else repr(version)
+        raise StoreError(f"{where} has version {shown[:40]}; this vitreport reads version {VERSION}")
     return body
