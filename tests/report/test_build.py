@@ -202,3 +202,23 @@ def test_image_pages_are_light(tmp_path: Path) -> None:
     root = write_run(tmp_path / "run")
     build_report(root, pdf=False, processes=1)
     assert all(place.stat().st_size <= 110_000 for place in (root / "report/images").glob("*.html"))
+
+
+def test_large_sets_leave_their_raw_values_in_the_run_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_run(tmp_path / "run", images=3)
+    build_report(root, pdf=False, processes=1)
+    folder = root / "report/images"
+    rows = list(folder.glob("*.json"))
+    assert len(rows) == len(list(folder.glob("*.html"))) - 1 == 2  # less the list of all
+    assert all(f'href="{place.name}"' in place.with_suffix(".html").read_text() for place in rows)
+    (root / "report.json").unlink()
+    monkeypatch.setattr("vitreport.report.site.RAW_IMAGES", 1)
+    for place in rows:
+        place.unlink()
+    build_report(root, pdf=False, processes=1)
+    assert not list(folder.glob("*.json"))
+    for place in rows:
+        page = place.with_suffix(".html").read_text()
+        assert place.name not in page and "in the run's folder only" in page

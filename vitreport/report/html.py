@@ -222,7 +222,7 @@ class SitePages:
         Args:
             page: what it says.
             photo: file name of the photo among the assets.
-            raw_size: of the file of raw values, in words.
+            raw_size: of the file of raw values, in words; empty where there is none.
             keep: puts pictures that are too large to embed among the assets.
         """
         patches = patch_script(page.patches) if page.patches else b""

@@ -26,6 +26,9 @@ from vitreport.store import open_run
 CHUNK = 32
 """Images that a worker draws at a time."""
 
+RAW_IMAGES = 1_000
+"""The largest set whose pages come with raw values: those of more would weigh more than all the pages."""
+
 SMALL = 96
 """The longer side of a small picture, in pixels: 48 on the page, twice that for fine screens."""
 
@@ -39,6 +42,7 @@ class Look:
         title: of the report.
         scored: whether there is a page about scores.
         audited: whether there are pages about the run as a whole.
+        raw: whether the raw values of an image lie beside its page.
         sources: digest of the whole site's sources; pages of one look come from the same templates.
     """
 
@@ -46,6 +50,7 @@ class Look:
     title: str
     scored: bool
     audited: bool
+    raw: bool
     sources: str
 
 
@@ -84,7 +89,7 @@ class ImagePress:
         run, pages = open_run(self.root), site_pages(self.look)
         for page in image_pages(run, self.scales, members, self.trust):
             site = SiteFolder(self.root)
-            _draw(site, pages, replace(page, review=self.review.get(page.row.id, "")))
+            _draw(site, pages, replace(page, review=self.review.get(page.row.id, "")), self.look.raw)
             yield PagesReceipt(1, pages={page.row.id: PageRecord(self.digest, site.files)})
 
 
@@ -100,13 +105,16 @@ def small_name(image_id: str, page: PageRecord) -> str:
     return next(name for name in names if name.startswith(f"{image_id}-small-"))
 
 
-def _draw(site: SiteFolder, pages: SitePages, page: ImagePage) -> None:
+def _draw(site: SiteFolder, pages: SitePages, page: ImagePage, with_raw: bool) -> None:
     image_id = page.row.id
     photo = site.asset(image_id, "jpg", page.photo.jpeg)
     site.asset(f"{image_id}-small", "jpg", _small(page.photo.jpeg))
-    raw = raw_values(page)
-    site.write(f"images/{image_id}.json", raw)
-    html = pages.image(page, photo, file_size(len(raw)), keeper(site, image_id))
+    raw_size = ""
+    if with_raw:
+        raw = raw_values(page)
+        site.write(f"images/{image_id}.json", raw)
+        raw_size = file_size(len(raw))
+    html = pages.image(page, photo, raw_size, keeper(site, image_id))
     site.write(f"images/{image_id}.html", html)
 
 

@@ -15,7 +15,16 @@ from vitreport.report.html import EvidencePicture, Example
 from vitreport.report.image_data import table_scripts
 from vitreport.report.image_list import list_name, lists_of
 from vitreport.report.image_page import ImagePage
-from vitreport.report.image_press import CHUNK, ImagePress, Look, PagesReceipt, keeper, site_pages, small_name
+from vitreport.report.image_press import (
+    CHUNK,
+    RAW_IMAGES,
+    ImagePress,
+    Look,
+    PagesReceipt,
+    keeper,
+    site_pages,
+    small_name,
+)
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.image_table import table_downloads
 from vitreport.report.pages import Columns, IndexPage, TechniquePage
@@ -60,6 +69,7 @@ class Site:
             title=self._index.title,
             scored=reading.trust is not None,
             audited=self._index.audit is not None,
+            raw=len(self._members) <= RAW_IMAGES,
             sources=sources.site,
         )
         self._pages = site_pages(self._look)
