@@ -54,10 +54,7 @@
 
   const blend = () => {
     const share = opacity.value / 100;
-    for (const layer of canvas.querySelectorAll(".layer")) {
-      layer.style.opacity = share;
-      layer.style.mixBlendMode = share === 1 ? "normal" : "";
-    }
+    for (const layer of canvas.querySelectorAll(".layer")) layer.style.opacity = share;
     byId("opacity-said").textContent = `${opacity.value}\u00a0%`;
   };
 

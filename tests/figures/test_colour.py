@@ -20,20 +20,42 @@ from vitreport.figures.colour import (
 from vitreport.figures.scale import Scale
 from vitreport.report.template_files import template_text
 
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+)
+"""Of linear red, green and blue: Machado, Oliveira and Fernandes (2009)."""
 
-def luminance(table: np.ndarray) -> np.ndarray:
-    return table @ np.array([0.2126, 0.7152, 0.0722])
+
+def linear(table: np.ndarray) -> np.ndarray:
+    shares = table / 255
+    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+
+
+def lightness(table: np.ndarray) -> np.ndarray:
+    """CIE L*, 0 to 100."""
+    return 116 * np.cbrt(linear(table) @ np.array([0.2126, 0.7152, 0.0722])) - 16
 
 
 def test_the_sequential_colours_only_get_lighter() -> None:
-    assert (np.diff(luminance(lookup_table(signed=False))) > 0).all()
+    assert (np.diff(lightness(lookup_table(signed=False))) > 0).all()
 
 
-def test_the_diverging_colours_are_lightest_at_zero() -> None:
-    levels = luminance(lookup_table(signed=True, levels=65))
-    assert levels.argmax() == 32
-    assert (np.diff(levels[:33]) > 0).all()
-    assert (np.diff(levels[32:]) < 0).all()
+def test_the_diverging_colours_get_lighter_in_even_steps_and_are_grey_at_zero() -> None:
+    table = lookup_table(signed=True, levels=65)
+    levels = lightness(table)
+    grown = np.diff(levels[::8])
+    assert (np.diff(levels) > 0).all()
+    assert grown.max() < 2 * grown.min()
+    assert np.ptp(table[32]) == 0
+
+
+def test_above_and_below_zero_stay_apart_in_greyscale_and_without_red_and_green() -> None:
+    table = lookup_table(signed=True, levels=65)
+    levels = lightness(table)
+    assert (levels[40:] - levels[24::-1] > 15).all()
+    seen = np.clip(linear(table) @ DEUTERANOPIA.T, 0, 1)
+    assert (seen[:28, 2] > seen[:28, 0] * 1.2).all()
+    assert (seen[37:, 0] > seen[37:, 2] * 1.2).all()
 
 
 def test_the_legends_of_the_style_sheet_are_the_colours_of_the_maps() -> None:

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pdf_reading import HOSTILE, Document
 from synthetic_run import write_run
 
+from vitreport.cli import main
 from vitreport.report.build import build_report
 from vitreport.store import open_run
 
@@ -123,6 +125,15 @@ def test_parts_that_are_no_longer_asked_for_go_and_without_pdfs_all_stay(root: P
     assert pdfs(root) == before
     build_report(root, pdf_images=2, processes=1)
     assert set(pdfs(root)) == {"report.pdf"}
+
+
+def test_the_command_line_says_how_many_pdfs_went_and_what_writes_them(root: Path) -> None:
+    said = [
+        CliRunner().invoke(main, ["report", str(root), "--pdf-images", "2"], catch_exceptions=False).output
+        for _ in range(2)
+    ]
+    assert f"removed 4 PDFs of an earlier report from {root / 'pdf'}; --pdf-volumes and" in said[0]
+    assert "removed" not in said[1]
 
 
 def test_a_summary_that_has_every_sheet_has_no_volumes(root: Path) -> None:

@@ -12,6 +12,7 @@ from functools import cache
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import LinearSegmentedColormap
 from PIL import Image
 
 from vitreport.explanation import FloatArray
@@ -20,8 +21,13 @@ from vitreport.figures.scale import Scale
 SEQUENTIAL = "inferno"
 """Perceptual, monotone in lightness: unsigned maps."""
 
-DIVERGING = "RdBu_r"
-"""White at zero, red above, blue below: signed maps."""
+DIVERGING = LinearSegmentedColormap.from_list(
+    "signed", ("#0b1a54", "#1f4fb0", "#868686", "#f0a53c", "#ffe680"), N=257
+)
+"""Grey at zero, orange to yellow above, blue below: signed maps.
+
+Monotone in lightness, in even steps, so that greyscale and colour blindness leave above and below apart.
+"""
 
 LEVELS = 32
 """Steps of a colour scale in a small picture: below what an eye tells apart, and a short palette."""
@@ -35,7 +41,8 @@ Bytes = npt.NDArray[np.uint8]
 @cache
 def lookup_table(signed: bool, levels: int = LEVELS) -> Bytes:
     """Red, green and blue of every step of the scale, ``(levels, 3)``."""
-    colours = matplotlib.colormaps[DIVERGING if signed else SEQUENTIAL](np.linspace(0, 1, levels))
+    scale = DIVERGING if signed else matplotlib.colormaps[SEQUENTIAL]
+    colours = scale(np.linspace(0, 1, levels))
     table: Bytes = np.round(255 * colours[:, :3]).astype(np.uint8)
     table.setflags(write=False)
     return table

@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from vitreport.explanation import FloatArray
 from vitreport.figures.colour import coloured, lookup_table
@@ -27,8 +27,6 @@ _MARGIN = 12
 _TITLES, _TITLE_ROW = (22, 20, 18, 16), 36
 _CAPTION, _CAPTION_ROW = 22, 34
 _BAR = 8
-_PALEST = 255
-"""Under signed maps the photo is pale and multiplied, so that zero, white, leaves it as it is."""
 _INK, _FAINT, _PAPER, _BLANK = "#1c1e21", "#5b6068", "#ffffff", "#e8e9eb"
 
 
@@ -67,7 +65,6 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
     height = max(1, round(side * view.height / view.width))
     photo = view.resize((side, height), Image.Resampling.BICUBIC)
     grey = photo.convert("L").convert("RGB")
-    pale = grey.point([round(_PALEST - (_PALEST - value) / 2) for value in range(256)] * 3)
     pitch = _TITLE_ROW + height + _BAR + _CAPTION_ROW + _MARGIN
     count = len(tiles) + 1
     sheet = Image.new("RGB", (WIDTH, pitch * -(-count // columns)), _PAPER)
@@ -82,7 +79,7 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
             sheet.paste(photo, (left, top))
             continue
         if state_of(tile.values) == "drawn":
-            sheet.paste(_overlay(pale if tile.signed else grey, tile), (left, top))
+            sheet.paste(_overlay(grey, tile), (left, top))
             sheet.paste(_bar(tile.signed, side), (left, top + height))
         else:
             pen.rectangle((left, top, left + side - 1, top + height - 1), _BLANK)
@@ -158,11 +155,9 @@ def picture_sheet(pictures: Sequence[tuple[str, str, bytes]], columns: int) -> b
 
 
 def _overlay(photo: Image.Image, tile: Tile) -> Image.Image:
-    """The map over the grey photo; a signed one over the pale photo, and multiplied."""
+    """The map over the grey photo."""
     small = Image.fromarray(coloured(tile.values, tile.scale, tile.signed))
     large = small.resize(photo.size, Image.Resampling.BILINEAR)
-    if tile.signed:
-        return ImageChops.multiply(photo, Image.blend(Image.new("RGB", photo.size, _PAPER), large, OPACITY))
     return Image.blend(photo, large, OPACITY)
 
 

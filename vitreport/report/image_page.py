@@ -325,6 +325,11 @@ class ImagePage:
         return alike(self.skipped, lambda problem: problem.reason)
 
     @property
+    def signed(self) -> bool:
+        """Whether some of its maps have a sign."""
+        return any(view.record.signed for section in self.sections for view in section.maps)
+
+    @property
     def sampled(self) -> bool:
         """Whether a fixed scale of its maps comes from a sample of the run's values."""
         views = (view for section in self.sections for view in section.maps)
