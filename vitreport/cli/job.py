@@ -146,10 +146,17 @@ def _settings(options: dict[str, Any]) -> RunSettings:
 def _report(run_folder: Path, quiet: bool, shown: Mapping[str, Any]) -> None:
     from vitreport import api
 
+    parts = run_folder / "pdf"
+    earlier = set(parts.glob("*.pdf"))
     with progress_bars(quiet) as progress:
         index = api.build_report(run_folder, progress=progress, **shown)
     if quiet:
         return
+    if gone := earlier.difference(parts.glob("*.pdf")):
+        say(
+            f"removed {len(gone)} {'PDF' if len(gone) == 1 else 'PDFs'} of an earlier report from {parts}; "
+            "--pdf-volumes and --pdf-per-image write them"
+        )
     if shown["publish"] is not None:
         say(f"to be published: all of {index.parent}" + (", the PDF is in it" if shown["pdf"] else ""))
         return
