@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vitreport import explain
 from vitreport.errors import SettingsError
-from vitreport.explainer import SHORT_OF_MEMORY
+from vitreport.faithfulness.metric import Case
+from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.model.load import VisionModel
-from vitreport.model.memory import bytes_per_image, check_room, lacks_memory
+from vitreport.model.memory import SHORT_OF_MEMORY, bytes_per_image, check_room, lacks_memory
 from vitreport.model.trace import Tracer
 from vitreport.techniques.attention.raw_attention import RawAttention
 
@@ -90,6 +91,53 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_the_run_says_so(
         assert maps(run, key).keys() == expected.keys()
         for place, found in maps(run, key).items():
             assert np.abs(found - expected[place]).max() <= 1e-5 * np.abs(expected[place]).max()
+
+
+@pytest.mark.parametrize("error", [ON_A_GPU, ON_THE_CPU, MemoryError()], ids=["gpu", "cpu", "python"])
+def test_scoring_takes_half_as_many_images_where_memory_runs_out_and_the_run_says_so(
+    error: Exception, tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = "relevance_gain:steps=4"
+    given = settings(pictures, batch_size=4, metrics=(metric,), score_images="all")
+    whole = explain(given, tmp_path / "whole")
+    score = RelevanceGain.score
+    tried: list[tuple[int, int]] = []
+
+    def scarce(self: RelevanceGain, case: Case, maps: Any) -> Any:
+        tried.append((len(case.image_ids), case.chunk))
+        if case.chunk > 1:
+            raise error
+        return score(self, case, maps)
+
+    monkeypatch.setattr(RelevanceGain, "score", scarce)
+    told: list[tuple[float, int]] = []
+    run = explain(
+        given,
+        tmp_path / "halved",
+        progress=lambda stage, done, total: told.append((done, total)) if stage == "score" else None,
+    )
+    assert [chunk for _, chunk in tried] == [4, 2, 1, 1, 1, 1, 1]
+    assert all(images <= chunk for images, chunk in tried)
+    notices = [text for text in run.manifest.data.notices if text.startswith(SHORT_OF_MEMORY)]
+    assert [text.split(" images")[0][-1] for text in notices] == ["4", "2"]
+    assert all(f"by {metric}:" in text for text in notices)
+    assert told[-1] == (5, 5)
+    for record in (one for one in run.techniques if one.kind == "map"):
+        found, expected = (one.scores(one.metric(metric), record).to_pylist() for one in (run, whole))
+        assert [row["id"] for row in found] == [row["id"] for row in expected]
+        assert [row["value"] for row in found] == pytest.approx([row["value"] for row in expected], abs=1e-5)
+
+
+def test_one_image_that_cannot_be_scored_for_want_of_memory_is_an_error_in_one_line(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(self: RelevanceGain, case: Case, maps: Any) -> Any:
+        raise ON_A_GPU
+
+    monkeypatch.setattr(RelevanceGain, "score", scarce)
+    given = settings(pictures, metrics=("relevance_gain:steps=4",), score_images=1)
+    with pytest.raises(SettingsError, match="not even one image at a time can be scored by relevance_gain"):
+        explain(given, tmp_path / "run")
 
 
 def test_a_run_without_lack_of_memory_says_nothing_of_it(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny_model import vision_model
 
-import vitreport.scorer
+import vitreport.sample
 from vitreport import RunSettings, explain, open_run
 from vitreport.batches import Prepared, prepared_batches
 from vitreport.errors import ImageError, SettingsError, StoreError
@@ -138,7 +138,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
         return prepared_batches(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(vitreport.scorer, "prepared_batches", stop)
+        patch.setattr(vitreport.sample, "prepared_batches", stop)
         with pytest.raises(KeyboardInterrupt):
             explain(settings(pictures, score_images="all"), tmp_path / "run")
     assert not open_run(tmp_path / "run").manifest.complete
@@ -276,7 +276,7 @@ def test_images_that_vanish_before_they_are_scored_are_said(
         for batch in prepared_batches(plan, refs):
             yield [Prepared(one.ref, reason="gone") if one.ref.id in gone else one for one in batch]
 
-    monkeypatch.setattr(vitreport.scorer, "prepared_batches", vanish)
+    monkeypatch.setattr(vitreport.sample, "prepared_batches", vanish)
     first = explain(settings(pictures, metrics=("none",)), tmp_path / "plain").catalogue
     gone.add(first[0].id)
     run = explain(settings(pictures, score_images="all"), tmp_path / "run")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Resources
+from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Receipt, Resources
 from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
 from vitreport.store import Manifest, Run, RunFolder, open_run
@@ -258,7 +258,8 @@ def _explain(
 ) -> Run:
     import torch
 
-    from vitreport.explainer import SHORT_OF_MEMORY, Explainer
+    from vitreport.explainer import Explainer
+    from vitreport.model.memory import SHORT_OF_MEMORY
     from vitreport.plan import make_plan
     from vitreport.score_notices import score_notices
     from vitreport.scorer import Scorer
@@ -301,18 +302,23 @@ def _explain(
     totals = explainer.amounts(work)
     done = dict.fromkeys(totals, 0.0)
     resources = Resources(threads=torch.get_num_threads(), gpus=plan.device == "cuda")
-    for receipt in engine.map(explainer, work, resources):
-        done[receipt.stage] += receipt.done
-        if progress:
-            progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
+
+    def note(receipt: Receipt) -> None:
+        nonlocal manifest
         if receipt.notice and receipt.notice not in manifest.data.notices:
             manifest = _with_notices(manifest, [receipt.notice])
             folder.commit_manifest(manifest)  # at once: a run that is stopped now has to say it too
             if notice:
                 notice(receipt.notice)
+
+    for receipt in engine.map(explainer, work, resources):
+        done[receipt.stage] += receipt.done
+        if progress:
+            progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
+        note(receipt)
     explained = time.perf_counter()
     scorer = Scorer(folder, plan)
-    estimates = _score(scorer, engine, resources, progress, expect)
+    estimates = _score(scorer, engine, resources, progress, expect, note)
     scored = time.perf_counter()
     manifest = _with_notices(manifest, score_notices(scorer))
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
@@ -344,6 +350,7 @@ def _score(
     resources: Resources,
     progress: Progress | None,
     expect: Progress | None,
+    note: Callable[[Receipt], None],
 ) -> dict[str, float]:
     """The second stage: scores the maps of the images that are drawn for it.
 
@@ -360,6 +367,7 @@ def _score(
     began = time.perf_counter()
     for receipt in engine.map(scorer, work, resources):
         done += receipt.done
+        note(receipt)
         if receipt.seconds_left is not None:
             passed = time.perf_counter() - began
             estimates.setdefault("after a tenth", passed + receipt.seconds_left)

@@ -15,7 +15,8 @@ from vitreport.images.decoder import decoded
 from vitreport.images.place import on_disk
 from vitreport.plan import Plan
 
-_DECODERS = min(4, os.cpu_count() or 1)
+_DECODERS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Threads that prepare images, each with a decoding process of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,6 @@ def _prepare(plan: Plan, ref: ImageRef) -> Prepared:
             pixels, view = decoded(path, plan.model.preparation)
     except ImageError as error:
         return Prepared(ref, reason=str(error))
+    if plan.model.device.type == "cuda":
+        pixels = pixels.pin_memory()  # here, beside the model's work; the copy to the device need not wait
     return Prepared(ref, pixels, view)

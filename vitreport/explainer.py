@@ -15,7 +15,7 @@ from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
 from vitreport.findings import NO_LOGITS, Findings, columns
 from vitreport.model.head import Head
-from vitreport.model.memory import lacks_memory, release
+from vitreport.model.memory import SHORT_OF_MEMORY, lacks_memory, release
 from vitreport.model.trace import Backward, Forward, Need, Tracer
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
@@ -24,8 +24,6 @@ from vitreport.store.schema import images_table
 from vitreport.techniques.technique import SHARED_PASSES, Context, Explainable, alike, needs_of
 
 TOP_K = 5
-SHORT_OF_MEMORY = "There was no memory for"
-"""How a notice begins that says so."""
 _HALVED = "the rest of their shard had {} at most, which moves maps by rounding alone (1e-5 of their maximum)"
 
 
@@ -208,8 +206,9 @@ class Explainer:
         return {ref.id for ref in self.plan.catalogue.refs[: technique.most_images]}
 
     def _pixels(self, usable: Sequence[Prepared]) -> Tensor:
-        pixels = torch.stack([image.pixels for image in usable if image.pixels is not None])
-        return pixels.to(self.plan.model.device)
+        device = self.plan.model.device
+        pixels = (image.pixels for image in usable if image.pixels is not None)
+        return torch.stack([one.to(device, non_blocking=True) for one in pixels])
 
     def _predicted(self, logits: Tensor, usable: Sequence[Prepared]) -> list[Explanation]:
         """The best classes and the targets of each image; or why it is set aside."""

@@ -5,27 +5,23 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from vitreport.batches import prepared_batches
 from vitreport.engines import SCORE, Receipt
-from vitreport.errors import ImageError, SettingsError
-from vitreport.explanation import ImageRef
-from vitreport.faithfulness.metric import BACKGROUND, IGNORED, Case, Gallery, Metric
-from vitreport.images.decoder import decoded_mask
-from vitreport.model.trace import Trace
+from vitreport.errors import SettingsError
+from vitreport.faithfulness.metric import Case, Metric
+from vitreport.model.memory import SHORT_OF_MEMORY, lacks_memory, release
 from vitreport.plan import Plan
+from vitreport.sample import Drawn, Ready, SampleReader
 from vitreport.store import MetricRecord, RunFolder, TechniqueRecord
-from vitreport.store.folder import images_part, score_part, technique_part
+from vitreport.store.folder import images_part, score_part
 from vitreport.store.schema import scores_table
-from vitreport.techniques.technique import Context, Technique
+from vitreport.techniques.technique import Technique
 
 SCORED_TOGETHER = 64
 """Images in a part of scores: they are decoded and scored together."""
@@ -35,42 +31,11 @@ _LEAST_PASSES = 0.02
 """What a technique and image cost at least, in plain forward passes, by a metric that makes none."""
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """An image that is scored.
-
-    Attributes:
-        id: of the image.
-        shard: in which its maps are stored.
-        target: for which its maps are scored: its first explained class.
-        lot: its place in the draw; metrics that score fewer images take the first.
-    """
-
-    id: str
-    shard: int
-    target: int
-    lot: int
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Drawn images with all that scoring reads of them.
-
-    Attributes:
-        drawn: the images.
-        gallery: their pixels, labels and maps.
-        masks: ``(images, height, width)``; None where no masks are given.
-        mask_notes: why an image has no mask, or None.
-    """
-
-    drawn: Sequence[Drawn]
-    gallery: Gallery
-    masks: Tensor | None
-    mask_notes: Sequence[str | None]
-
-
 Pending = Sequence[tuple[MetricRecord, Metric, Sequence[TechniqueRecord]]]
 """Metrics, each with the techniques that it is to score."""
+
+Rows = dict[tuple[str, str], list[dict[str, Any]]]
+"""Rows of scores, by metric and technique."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +112,19 @@ class Scorer:
         pending = self.pending(part)
         if not pending:
             return
-        ready = self._ready(part, {record.key for _, _, missing in pending for record in missing})
+        reader = SampleReader(self.folder, self.plan, self.scorable)
+        ready = reader.read(self.parts[part], {record.key for _, _, missing in pending for record in missing})
         images = sorted(ready.drawn, key=lambda image: image.lot)
         batch = self.plan.batch_size
         size = min(batch, ceil(self.images / _FIRST))
         first, others = images[:size], images[size:]
         rest = [others[start : start + batch] for start in range(0, len(others), batch)]
-        rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        rows: Rows = {}
+        fitting: dict[str, int] = {}
         seconds: dict[str, float] = {}
         for record, metric, missing in pending:
             began = time.perf_counter()
-            self._add(rows, record, metric, missing, ready, first)
+            yield from self._add(rows, fitting, record, metric, missing, ready, first)
             seconds[record.key] = (time.perf_counter() - began) / len(first)
             yield Receipt(self._passes(metric, missing) * len(_within(metric, first)), stage=SCORE)
         left = self._seconds_left(part, pending, seconds, images[len(first) :])
@@ -165,7 +132,7 @@ class Scorer:
         share = self._passes_left(pending, rest) / max(self._seconds_of(pending, seconds, rest), 1e-9)
         for record, metric, missing in pending:
             for some in rest:
-                self._add(rows, record, metric, missing, ready, some)
+                yield from self._add(rows, fitting, record, metric, missing, ready, some)
                 yield Receipt(share * seconds[record.key] * len(_within(metric, some)), stage=SCORE)
             for technique in missing:
                 found = sorted(rows.get((record.key, technique.key), []), key=lambda row: str(row["id"]))
@@ -174,23 +141,61 @@ class Scorer:
 
     def _add(
         self,
-        rows: dict[tuple[str, str], list[dict[str, Any]]],
+        rows: Rows,
+        fitting: dict[str, int],
         record: MetricRecord,
         metric: Metric,
         missing: Sequence[TechniqueRecord],
         ready: Ready,
         images: Sequence[Drawn],
-    ) -> None:
-        """Scores some images by one metric and adds what it finds to `rows`."""
-        drawn = _within(metric, images)
-        for key, scores in self._score(metric, missing, ready, drawn).items() if drawn else ():
-            rows.setdefault((record.key, key), []).extend(
-                {"id": image.id, "target": image.target, **score}
-                for image, score in zip(drawn, scores, strict=True)
-            )
+    ) -> Iterator[Receipt]:
+        """Scores some images by one metric and adds what it finds to `rows`.
+
+        Where memory runs out, half as many are scored at a time, and a receipt says so; `fitting` keeps by
+        metric how many fit.
+
+        Raises:
+            SettingsError: one image alone does not fit.
+        """
+        left = _within(metric, images)
+        while left:
+            size = fitting.get(record.key, self.plan.batch_size)
+            some = left[:size]
+            scores: dict[str, list[dict[str, Any]]] | None = None
+            try:
+                scores = self._score(metric, missing, ready, some, size)
+            except (RuntimeError, MemoryError) as error:
+                if not lacks_memory(error):
+                    raise
+                if size == 1:
+                    raise SettingsError(
+                        f"not even one image at a time can be scored by {record.key} in the memory of the "
+                        f"{self.plan.device}; leave that metric out, or run it where there is more memory"
+                    ) from error
+            if scores is None:
+                release(self.plan.model.device)
+                fitting[record.key] = half = (size + 1) // 2
+                yield Receipt(
+                    0,
+                    stage=SCORE,
+                    notice=f"{SHORT_OF_MEMORY} scoring {size} images at a time by {record.key}: the rest had "
+                    f"{half} at most, which moves scores by rounding alone",
+                )
+                continue
+            for key, found in scores.items():
+                rows.setdefault((record.key, key), []).extend(
+                    {"id": image.id, "target": image.target, **score}
+                    for image, score in zip(some, found, strict=True)
+                )
+            left = left[size:]
 
     def _score(
-        self, metric: Metric, records: Sequence[TechniqueRecord], ready: Ready, drawn: Sequence[Drawn]
+        self,
+        metric: Metric,
+        records: Sequence[TechniqueRecord],
+        ready: Ready,
+        drawn: Sequence[Drawn],
+        chunk: int,
     ) -> dict[str, list[dict[str, Any]]]:
         device = self.plan.model.device
         chosen = [ready.drawn.index(image) for image in drawn]
@@ -200,7 +205,7 @@ class Scorer:
             targets=torch.tensor([image.target for image in drawn], device=device),
             image_ids=tuple(image.id for image in drawn),
             seed=self.plan.settings.seed,
-            chunk=self.plan.batch_size,
+            chunk=chunk,
             techniques=self._techniques,
             masks=None if ready.masks is None else ready.masks[chosen],
             mask_notes=tuple(ready.mask_notes[place] for place in chosen),
@@ -208,13 +213,7 @@ class Scorer:
             precision=getattr(torch, self.plan.precision),
         )
         maps = {record.key: ready.gallery.maps[record.key][chosen].to(device) for record in records}
-        try:
-            return metric.score(case, maps)
-        except torch.OutOfMemoryError as error:
-            raise SettingsError(
-                f"{self.plan.batch_size} images at a time do not fit the device's memory; "
-                f"try --batch-size {max(1, self.plan.batch_size // 2)}"
-            ) from error
+        return metric.score(case, maps)
 
     def _passes(self, metric: Metric, records: Sequence[TechniqueRecord]) -> float:
         techniques = [self._techniques[record.key] for record in records]
@@ -261,87 +260,6 @@ class Scorer:
     def _techniques(self) -> Mapping[str, Technique]:
         known = (*self.plan.techniques, *self.plan.controls)
         return {record.key: technique for record, technique in known if isinstance(technique, Technique)}
-
-    def _ready(self, part: int, keys: set[str]) -> Ready:
-        """Everything about the images of a part; those that cannot be read any more are left out."""
-        by_id = {image.id: image for image in self.parts[part]}
-        refs = [
-            ref for shard in self.plan.shards.values() for ref in shard if ref.id in by_id
-        ]  # in id order, as the shards are
-        images = [image for batch in prepared_batches(self.plan, refs) for image in batch]
-        gone = [image for image in images if image.pixels is None]
-        images = [image for image in images if image.pixels is not None]
-        if not images:
-            raise ImageError(
-                f"none of the {len(gone)} images to be scored together can be read any more, the first is "
-                f"{gone[0].ref.uri} ({gone[0].reason}); put them back, and the same command goes on"
-            )
-        drawn = [by_id[image.ref.id] for image in images]
-        gallery = Gallery(
-            pixels=torch.stack([image.pixels for image in images if image.pixels is not None]),
-            labels=torch.tensor([-1 if image.ref.label is None else image.ref.label for image in images]),
-            image_ids=tuple(image.ref.id for image in images),
-        )
-        masks: Tensor | None = None
-        notes: list[str | None] = [None] * len(images)
-        if self.plan.masks:
-            found = [self._mask(image.ref, image.view.original) for image in images if image.view]
-            masks, notes = torch.stack([mask for mask, _ in found]), [note for _, note in found]
-        controls = {record.key for record, _ in self.plan.controls}
-        maps = self._stored(drawn, keys - controls) | self._controls(gallery)
-        return Ready(drawn, replace(gallery, maps=maps), masks, notes)
-
-    def _mask(self, ref: ImageRef, size: tuple[int, int]) -> tuple[Tensor, str | None]:
-        """The mask of an image of (width, height) as the model sees it; or one that says nothing, and why.
-
-        A mask of nothing but 0 and 255 marks one object: that of the image's label.
-        """
-        nothing = torch.full(self.plan.model.input_size, IGNORED)
-        path = self.plan.masks.get(ref.id)
-        if path is None:
-            return nothing, "there is no mask"
-        try:
-            levels = decoded_mask(path)
-        except ImageError as error:
-            return nothing, f"the mask cannot be read: {error}"
-        height, width = levels.shape
-        if (width, height) != size:
-            return nothing, f"the mask has {width} x {height} pixels, the picture {size[0]} x {size[1]}"
-        if set(np.unique(levels).tolist()) == {BACKGROUND, IGNORED}:
-            if ref.label is None:
-                return nothing, "the mask has only 0 and 255, and the image no label that says what 255 marks"
-            levels = np.where(levels == IGNORED, np.int32(ref.label), levels)
-        return self.plan.model.preparation.mask(levels), None
-
-    def _stored(self, drawn: Sequence[Drawn], keys: set[str]) -> dict[str, Tensor]:
-        """The stored maps of images, by technique."""
-        grid = self.plan.model.layout.grid
-        places = {image.id: place for place, image in enumerate(drawn)}
-        found: dict[str, Tensor] = {}
-        for record in self.scorable:
-            if record.key not in keys:
-                continue
-            maps = torch.full((len(drawn), *grid), torch.nan)
-            for shard in sorted({image.shard for image in drawn}):
-                table = self.folder.read_table(technique_part(record, shard))
-                for row in table.to_pylist() if len(table) else ():
-                    place = places.get(row["id"])
-                    if place is None or row["error"] or row["target"] not in (None, drawn[place].target):
-                        continue
-                    maps[place] = torch.from_numpy(np.asarray(row["map"], np.float32).reshape(grid))
-            found[record.key] = maps
-        return found
-
-    def _controls(self, gallery: Gallery) -> dict[str, Tensor]:
-        """Maps of the controls, which know nothing of the model and need no trace of it."""
-        none = gallery.pixels.new_zeros(len(gallery.pixels), 1)
-        trace = Trace(logits=none, pixels=gallery.pixels, readout=none)
-        context = Context(trace, self.plan.model, gallery.image_ids, self.plan.settings.seed)
-        return {
-            record.key: technique.attribute(context)
-            for record, technique in self.plan.controls
-            if isinstance(technique, Technique)
-        }
 
 
 def _within(metric: Metric, drawn: Sequence[Drawn]) -> list[Drawn]:

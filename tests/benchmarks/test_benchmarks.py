@@ -6,6 +6,7 @@ import torch
 
 from tests.benchmarks import (
     audit_cost,
+    decode_pace,
     explain_cost,
     explain_memory,
     libra_gain,
@@ -14,6 +15,7 @@ from tests.benchmarks import (
     pdf_cost,
     peers,
     published_protocol,
+    ray_cost,
     report_cost,
     score_cost,
     separation,
@@ -183,6 +185,24 @@ def test_the_whole_run_benchmark_prints_a_row_a_size_and_the_ratios():
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["2", "3"]
     assert len({row.count("|") for row in rows}) == 1
     assert lines[-1].startswith("3 to 2 images: peak of explain ")
+
+
+def test_the_decoding_benchmark_prints_a_line_for_every_number_of_decoders():
+    lines: list[str] = []
+    paces = decode_pace.main(["--images", "3", "--decoders", "1", "2"], lines.append)
+    assert len(paces) == 2 and min(paces) > 0
+    assert [line.split(":")[0] for line in lines] == ["1 at a time", "2 at a time"]
+    assert lines[0].endswith("1.00 x the first")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_ray_benchmark_prints_both_engines_and_what_starting_takes():
+    pytest.importorskip("ray", reason="Ray is not installed")
+    lines: list[str] = []
+    ratio = ray_cost.main(["--images", "2", "--workers", "1"], lines.append)
+    assert f"without the start: {ratio:.2f}" in lines[-1]
+    assert lines[0].startswith("local, one process: ") and lines[0].endswith(" for 2 images")
 
 
 def test_the_report_cost_benchmark_prints_a_line_a_size(tmp_path: Path):

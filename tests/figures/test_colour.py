@@ -4,7 +4,6 @@ import io
 import re
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from vitreport.figures.colour import (
@@ -14,7 +13,6 @@ from vitreport.figures.colour import (
     lookup_table,
     map_png,
     map_webp,
-    paletted_png,
     steps,
 )
 from vitreport.figures.scale import Scale
@@ -93,16 +91,6 @@ def test_equal_maps_give_equal_bytes() -> None:
     values = np.random.default_rng(0).random((14, 14)).astype(np.float32)
     for draw in (map_png, map_webp):
         assert draw(values, Scale(0, 1), False) == draw(values.copy(), Scale(0, 1), False)
-
-
-@pytest.mark.parametrize("levels", [2, 4, 16, 65])
-def test_a_paletted_picture_keeps_its_colours_and_its_transparent_index(levels: int) -> None:
-    indices = np.arange(levels, dtype=np.uint8).repeat(2).reshape(2, levels)
-    table = np.random.default_rng(0).integers(0, 256, (levels, 3)).astype(np.uint8)
-    with Image.open(io.BytesIO(paletted_png(indices, table, transparent=levels - 1))) as picture:
-        shown = np.asarray(picture.convert("RGBA"))
-    assert (shown[..., :3] == table[indices]).all()
-    assert (shown[..., 3] == np.where(indices == levels - 1, 0, 255)).all()
 
 
 def test_maps_at_pixel_resolution_are_not_embedded() -> None:

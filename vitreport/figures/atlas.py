@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitreport.explanation import FloatArray
-from vitreport.figures.colour import lookup_table, paletted_png, steps
+from vitreport.figures.colour import lookup_table, steps
+from vitreport.figures.png import paletted_png
 from vitreport.figures.scale import own_scale
 
 _LEVELS = 32

@@ -11,11 +11,11 @@ from functools import cache
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 from PIL import Image
 
 from vitreport.explanation import FloatArray
+from vitreport.figures.png import Bytes, paletted_png
 from vitreport.figures.scale import Scale
 
 SEQUENTIAL = "inferno"
@@ -34,8 +34,6 @@ LEVELS = 32
 
 SMALL_SIDE = 64
 """The most pixels a side that a picture may have to be embedded in a page."""
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @cache
@@ -79,21 +77,3 @@ def map_webp(values: FloatArray, scale: Scale, signed: bool) -> bytes:
 def is_small(values: FloatArray) -> bool:
     """True where the map may be embedded in a page as a PNG."""
     return bool(max(values.shape) <= SMALL_SIDE)
-
-
-def paletted_png(indices: Bytes, table: Bytes, transparent: int | None = None) -> bytes:
-    """A PNG with the colours of `table` that occur in `indices`; `transparent` is an index to see through."""
-    used = np.flatnonzero(np.bincount(indices.ravel(), minlength=len(table)))
-    packed = np.zeros(len(table), np.uint8)
-    packed[used] = np.arange(len(used))
-    image = Image.fromarray(packed[indices])
-    image.putpalette(table[used].tobytes())
-    if transparent is not None and transparent in used:
-        image.info["transparency"] = int(np.searchsorted(used, transparent))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=9, bits=_bits(len(used)))
-    return buffer.getvalue()
-
-
-def _bits(colours: int) -> int:
-    return next(bits for bits in (1, 2, 4, 8) if colours <= 1 << bits)

@@ -12,6 +12,8 @@ from vitreport.errors import SettingsError
 from vitreport.model.load import VisionModel
 
 MOST_ON_CPU, MOST_ON_GPU = 32, 128
+SHORT_OF_MEMORY = "There was no memory for"
+"""How a notice begins that says that a batch was halved."""
 _CPU_BUDGET = 4 << 30
 _CPU_SHARE = 0.5
 _GPU_SHARE = 0.6

@@ -16,9 +16,9 @@ from vitreport.figures.colour import (
     lookup_table,
     map_png,
     map_webp,
-    paletted_png,
     steps,
 )
+from vitreport.figures.png import paletted_png
 from vitreport.figures.scale import Scale, own_scale, state_of
 from vitreport.report.chapter import GridTile
 from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, NormsView, PatternView
