@@ -19,7 +19,7 @@ from vitreport import RunSettings, build_report, explain, open_run
 from vitreport.cli import main
 from vitreport.engines import LocalEngine, Receipt, Resources, choose_engine
 from vitreport.errors import SettingsError, StoreError
-from vitreport.report.image_press import CHUNK
+from vitreport.report.image_press import FEWEST_TOGETHER
 from vitreport.settings import SHARD_SIZE
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}  # it would write into the home
@@ -191,7 +191,7 @@ def test_a_run_survives_an_actor_that_is_killed_in_the_middle(
 
 
 def test_pages_drawn_by_actors_have_the_same_bytes(settings: RunSettings, tmp_path: Path) -> None:
-    few = replace(settings, limit=CHUNK + 2, metrics=("none",), techniques=("raw_attention",))
+    few = replace(settings, limit=FEWEST_TOGETHER + 2, metrics=("none",), techniques=("raw_attention",))
     explain(few, tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "other")
     for name, engine in (("one", LocalEngine()), ("other", TWO)):

@@ -37,7 +37,9 @@ def paletted_png(indices: Bytes, table: Bytes, transparent: int | None = None) -
     ]
     if transparent is not None and transparent in used:
         chunks.append(_chunk(b"tRNS", b"\xff" * int(places[transparent]) + b"\x00"))
-    return b"".join((_SIGNATURE, *chunks, _chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)), _chunk(b"IEND", b"")))
+    return b"".join(
+        (_SIGNATURE, *chunks, _chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)), _chunk(b"IEND", b""))
+    )
 
 
 def _packed(pixels: Bytes, bits: int) -> Bytes:

@@ -23,8 +23,8 @@ from vitreport.report.site_record import PageRecord
 from vitreport.report.wording import file_size
 from vitreport.store import open_run
 
-CHUNK = 32
-"""Images that a worker draws at a time."""
+FEWEST_TOGETHER, MOST_TOGETHER = 32, 128
+"""Images that a worker draws at a time: it reads the parts of their shards once."""
 
 RAW_IMAGES = 1_000
 """The largest set whose pages come with raw values: those of more would weigh more than all the pages."""

@@ -113,7 +113,10 @@ class _Rows:
 
     def of(self, row: ImageRow) -> pa.Table:
         """The rows of one image, in the order stored; none where there are none."""
-        return self._tables[row.shard].take(pa.array(self._positions[row.id], pa.int64()))
+        table, positions = self._tables[row.shard], self._positions[row.id]
+        if positions and positions[-1] - positions[0] + 1 == len(positions):
+            return table.slice(positions[0], len(positions))  # unlike the other way it copies nothing
+        return table.take(pa.array(positions, pa.int64()))
 
 
 def _image_page(

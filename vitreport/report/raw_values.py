@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,32 @@ from vitreport.report.image_page import ChannelView, ImagePage, LensView, MapVie
 FINE, COARSE = 9, 4
 """Digits of a float32, and of what is stored as float16 or shown as a small picture only."""
 
-_ARRAY = re.compile(r'"\\u0000(\[[-+.,\deinlu]*\])\\u0000"')
-"""A list of numbers that stands as a string in JSON."""
+_MARK = secrets.token_hex()
+"""Stands for a list of numbers; nobody can have written it into a name."""
+
+_PLACE = re.compile(rf'"{_MARK} (\d+)"')
+
+
+class _Lists:
+    """Lists of numbers as text: the encoder of JSON would take most time for them."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def add(self, values: NDArray[Any], kept: int) -> str:
+        """Keeps numbers to so many digits; returns what stands for them until `put_into`."""
+        flat = values.ravel()
+        if np.isfinite(flat).all():
+            text = f"[{','.join([f'%.{kept}g'] * flat.size) % tuple(flat.tolist())}]"
+        else:
+            known = [digits(value, kept) for value in flat.tolist()]
+            text = json.dumps(known, separators=(",", ":"))
+        self._texts.append(text)
+        return f"{_MARK} {len(self._texts) - 1}"
+
+    def put_into(self, text: str) -> str:
+        """The JSON with every list in its place."""
+        return _PLACE.sub(lambda found: self._texts[int(found[1])], text)
 
 
 def raw_values(page: ImagePage) -> bytes:
@@ -25,6 +50,7 @@ def raw_values(page: ImagePage) -> bytes:
 
     Maps and scores have nine digits, observations four.
     """
+    lists = _Lists()
     body: dict[str, Any] = {
         "id": page.row.id,
         "file": page.row.uri,
@@ -35,61 +61,62 @@ def raw_values(page: ImagePage) -> bytes:
             for view in page.predictions
         ],
         "targets": [target.index for target in page.targets],
-        "maps": [_map(view) for section in page.sections for view in section.maps],
+        "maps": [_map(view, lists) for section in page.sections for view in section.maps],
     }
     if page.scores is not None:
         body["scores"] = [
             {name: _rounded(value) for name, value in score.items()} for score in page.scores.raw
         ]
-    observations = _observations(page)
+    observations = _observations(page, lists)
     if observations:
         body["observations"] = observations
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return (_ARRAY.sub(r"\1", text) + "\n").encode()
+    return (lists.put_into(text) + "\n").encode()
 
 
-def _map(view: MapView) -> dict[str, Any]:
+def _map(view: MapView, lists: _Lists) -> dict[str, Any]:
     return {
         "technique": view.record.key,
         "target": view.target.index if view.target else None,
         "rows": view.values.shape[0],
         "cols": view.values.shape[1],
-        "values": _numbers(view.values, FINE),
+        "values": lists.add(view.values, FINE),
         "error": view.error,
         "fixed_scale": _ends(view.fixed),
     }
 
 
-def _observations(page: ImagePage) -> dict[str, Any]:
+def _observations(page: ImagePage, lists: _Lists) -> dict[str, Any]:
     """Those that the image has, by technique."""
     found: dict[str, Any] = {}
     if page.atlas:
         shape = dict(zip(("blocks", "heads", "rows", "cols"), page.atlas.values.shape, strict=True))
-        found[page.atlas.name] = {**shape, "values": _numbers(page.atlas.values, COARSE)}
+        found[page.atlas.name] = {**shape, "values": lists.add(page.atlas.values, COARSE)}
     if page.lens:
         found[page.lens.name] = _lens(page.lens)
     if page.norms:
         shape = dict(zip(("blocks", "rows", "cols"), page.norms.values.shape, strict=True))
         found[page.norms.name] = {
             **shape,
-            "values": _numbers(page.norms.values, COARSE),
+            "values": lists.add(page.norms.values, COARSE),
             "prefix": page.norms.prefix,
-            "prefix_values": _numbers(page.norms.prefix_values, COARSE),
+            "prefix_values": lists.add(page.norms.prefix_values, COARSE),
         }
     if page.patches:
         found[page.patches.name] = {
             "rows": page.patches.rows,
             "cols": page.patches.cols,
             "prefix": page.patches.prefix,
-            "readout": _numbers(page.patches.readout, FINE),
-            "own": _numbers(page.patches.own, FINE),
-            "scales": _numbers(page.patches.scales, FINE),
-            "values": page.patches.values.ravel().tolist(),
+            "readout": lists.add(page.patches.readout, FINE),
+            "own": lists.add(page.patches.own, FINE),
+            "scales": lists.add(page.patches.scales, FINE),
+            "values": lists.add(page.patches.values, FINE),
         }
     for pattern in page.patterns:
         target = pattern.target.index if pattern.target else None
         found.setdefault(pattern.technique, []).extend(
-            {"pattern": pattern.name, "target": target, **_channel(channel)} for channel in pattern.channels
+            {"pattern": pattern.name, "target": target, **_channel(channel, lists)}
+            for channel in pattern.channels
         )
     return found
 
@@ -103,7 +130,7 @@ def _lens(view: LensView) -> dict[str, Any]:
     }
 
 
-def _channel(view: ChannelView) -> dict[str, Any]:
+def _channel(view: ChannelView, lists: _Lists) -> dict[str, Any]:
     return {
         "block": view.block,
         "head": view.head,
@@ -111,23 +138,14 @@ def _channel(view: ChannelView) -> dict[str, Any]:
         "score": digits(view.score),
         "rows": view.query.shape[0],
         "cols": view.query.shape[1],
-        "q": _numbers(view.query, COARSE),
-        "k": _numbers(view.key, COARSE),
-        "v": _numbers(view.value, COARSE),
+        "q": lists.add(view.query, COARSE),
+        "k": lists.add(view.key, COARSE),
+        "v": lists.add(view.value, COARSE),
     }
 
 
 def _ends(scale: Scale | None) -> list[float | None] | None:
     return None if scale is None else [digits(scale.low), digits(scale.high)]
-
-
-def _numbers(values: NDArray[Any], kept: int) -> str:
-    """A list of numbers as a string that `raw_values` unwraps: one by one they would take most time."""
-    flat = values.ravel()
-    if not np.isfinite(flat).all():
-        known = [digits(value, kept) for value in flat.tolist()]
-        return f"\0{json.dumps(known, separators=(',', ':'))}\0"
-    return f"\0[{','.join([f'%.{kept}g'] * flat.size) % tuple(flat.tolist())}]\0"
 
 
 def _rounded(value: object) -> object:

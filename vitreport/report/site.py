@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import islice
+from math import ceil
 from pathlib import Path
 
 from vitreport.engines import Engine, Resources
@@ -16,7 +17,8 @@ from vitreport.report.image_data import table_scripts
 from vitreport.report.image_list import list_name, lists_of
 from vitreport.report.image_page import ImagePage
 from vitreport.report.image_press import (
-    CHUNK,
+    FEWEST_TOGETHER,
+    MOST_TOGETHER,
     RAW_IMAGES,
     ImagePress,
     Look,
@@ -120,7 +122,9 @@ class Site:
         )
         done = float(len(pages))
         told(done, len(self._members))
-        chunks = [stale[start : start + CHUNK] for start in range(0, len(stale), CHUNK)]
+        share = ceil(len(stale) / (4 * resources.processes))
+        size = min(max(share, FEWEST_TOGETHER), MOST_TOGETHER)
+        chunks = [stale[start : start + size] for start in range(0, len(stale), size)]
         for receipt in engine.map(press, chunks, resources):
             done += receipt.done
             if isinstance(receipt, PagesReceipt):
