@@ -21,6 +21,10 @@ State = dict[str, Tensor]
 _NESTED = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _SHOWN = 5
+_COMPILED = (
+    "is refused: it is a TorchScript or tar archive, whose reading runs code; "
+    "save the model's state_dict(), best as safetensors"
+)
 _GREEDY = "is refused: it asks for more memory than a file of its size may"
 HEADER_LIMIT = 10_000_000
 """Bytes of the longest header of a safetensors file; those of the largest models have about one million."""
@@ -74,9 +78,12 @@ def _check_archive(path: Path) -> None:
     """Torch stores its files in archives uncompressed, so one that would grow when read is not of torch."""
     try:
         with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
             size = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, NotImplementedError):
         return  # the older format, or torch says what is wrong
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        raise SettingsError(f"{path} {_COMPILED}")
     if size > path.stat().st_size:
         raise SettingsError(
             f"{path} is refused: its {path.stat().st_size:,} bytes would grow to {size:,}, and torch "
@@ -97,10 +104,7 @@ def _failure(error: Exception) -> str:
             "save the model's state_dict() alone, best as safetensors"
         )
     if "TorchScript" in text or ".tar" in text:
-        return (
-            "is refused: it is a TorchScript or tar archive, whose reading runs code; "
-            "save the model's state_dict(), best as safetensors"
-        )
+        return _COMPILED
     reason = "" if "weights_only" in text else " ".join(text.split()).partition(". ")[0][:120]
     return f"is not a torch checkpoint, or it is damaged ({reason or type(error).__name__})"
 
