@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,20 +28,28 @@ def techniques(model: str | None, as_json: bool) -> None:
         _techniques_for(model, known, as_json)
         return
     if as_json:
-        click.echo(json.dumps([technique.describe() for technique in known], indent=1, ensure_ascii=False))
+        _as_json([technique.describe() for technique in known])
         return
     for technique in known:
-        click.echo(click.style(technique.name, bold=True) + f"  {technique.title} · {_tier(technique)}")
         about = {
             "shows": technique.shows,
             "does not show": technique.does_not_show,
             "source": technique.source,
             "costs": technique.describe()["cost"],
-            **{f"{name}=": text for name, text in technique.parameter_help().items()},
         }
-        for title, text in about.items():
-            click.echo(click.wrap_text(f"{title}: {text}", 100, "    ", "      "))
-        click.echo()
+        _entry(technique.name, f"{technique.title} · {_tier(technique)}", about, technique.parameter_help())
+
+
+def _as_json(described: Sequence[Mapping[str, Any]]) -> None:
+    click.echo(json.dumps(described, indent=1, ensure_ascii=False))
+
+
+def _entry(name: str, title: str, about: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    """One of a list: its name, what is to be said of it, and its parameters."""
+    click.echo(click.style(name, bold=True) + f"  {title}")
+    for topic, text in {**about, **{f"{key}=": text for key, text in parameters.items()}}.items():
+        click.echo(click.wrap_text(f"{topic}: {text}", 100, "    ", "      "))
+    click.echo()
 
 
 def _tier(technique: Explainable) -> str:
@@ -55,8 +63,7 @@ def _techniques_for(model: str, known: Sequence[Explainable], as_json: bool) -> 
     loaded = load_architecture(model)
     reasons = {technique.name: technique.supports(loaded) for technique in known}
     if as_json:
-        described = [{**technique.describe(), "skipped": reasons[technique.name]} for technique in known]
-        click.echo(json.dumps(described, indent=1, ensure_ascii=False))
+        _as_json([{**technique.describe(), "skipped": reasons[technique.name]} for technique in known])
         return
     fitting = [technique for technique in known if reasons[technique.name] is None]
     say(f"{model} can have {len(fitting)} of {len(known)} techniques:")
@@ -75,19 +82,15 @@ def metrics(as_json: bool) -> None:
 
     known = [cls() for cls in METRICS.values()]
     if as_json:
-        click.echo(json.dumps([metric.describe() for metric in known], indent=1, ensure_ascii=False))
+        _as_json([metric.describe() for metric in known])
         return
     for metric in known:
-        click.echo(click.style(metric.name, bold=True) + f"  {metric.title} · {metric.tier}")
         about = {
             "measures": metric.measures,
             "does not measure": metric.does_not_measure,
             "source": metric.source,
-            **{f"{name}=": text for name, text in metric.parameter_help().items()},
         }
-        for title, text in about.items():
-            click.echo(click.wrap_text(f"{title}: {text}", 100, "    ", "      "))
-        click.echo()
+        _entry(metric.name, f"{metric.title} · {metric.tier}", about, metric.parameter_help())
 
 
 @main.command()
