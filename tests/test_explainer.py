@@ -377,7 +377,7 @@ def test_a_run_of_unusable_images_only_is_finished_and_empty(
     ],
     ids=lambda failure: type(failure).__name__,
 )
-def test_a_technique_that_raises_is_recorded_and_the_rest_goes_on(
+def test_a_technique_that_raises_for_one_image_is_recorded_and_every_other_image_has_its_map(
     failure: Exception, tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     healthy = explain(settings(pictures), tmp_path / "healthy")
@@ -391,17 +391,37 @@ def test_a_technique_that_raises_is_recorded_and_the_rest_goes_on(
 
     monkeypatch.setattr(RawAttention, "attribute_all", sometimes)
     run = explain(settings(pictures), tmp_path / "run")
-    neighbours = ids(healthy)[2:4]
-    assert run.manifest.data.failed == 2
+    assert run.manifest.data.failed == 1
     assert run.manifest.complete
     for image in ids(run):
-        if image in neighbours:
+        if image == unlucky:
             said = f"'raw_attention' failed on image '{image}': {type(failure).__name__}: .*no luck"
             with pytest.raises(StoreError, match=said):
                 run.map(image, "raw_attention")
         else:
             assert np.array_equal(run.map(image, "raw_attention"), healthy.map(image, "raw_attention"))
         assert np.array_equal(run.map(image, "gradient_rollout"), healthy.map(image, "gradient_rollout"))
+
+
+def test_an_observation_that_raises_for_one_image_is_recorded_and_every_other_image_has_its_rows(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = explain(settings(pictures), tmp_path / "healthy")
+    unlucky, observe = ids(healthy)[2], ClassAttention.observe
+
+    def sometimes(technique: ClassAttention, context: Context) -> Any:
+        if unlucky in context.image_ids:
+            raise ValueError("no luck")
+        return observe(technique, context)
+
+    monkeypatch.setattr(ClassAttention, "observe", sometimes)
+    run = explain(settings(pictures), tmp_path / "run")
+    rows, expected = (
+        one.observations(one.technique("class_attention"), 0).to_pylist() for one in (run, healthy)
+    )
+    assert [row for row in rows if row["id"] != unlucky] == [row for row in expected if row["id"] != unlucky]
+    assert [row["error"] for row in rows if row["id"] == unlucky] == ["ValueError: no luck"]
+    assert run.manifest.data.failed == 1
 
 
 def test_an_observation_that_raises_is_recorded_and_the_rest_goes_on(

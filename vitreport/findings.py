@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,17 @@ from torch import Tensor
 from vitreport.explanation import Attribution, Explanation
 from vitreport.model.layout import patch_sums
 from vitreport.model.memory import lacks_memory
+from vitreport.model.trace import Need
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import maps_table, observations_table
-from vitreport.techniques.technique import FAILURES, Context, Explainable, Observation, Technique
+from vitreport.techniques.technique import (
+    FAILURES,
+    Context,
+    Explainable,
+    Observation,
+    Technique,
+    needs_of,
+)
 
 _NOT_FINITE = "the map has values that are not finite"
 NO_LOGITS = "the model gives values that are not finite (NaN or infinite) for this image"
@@ -74,7 +82,9 @@ class Findings:
         members: Sequence[Technique],
         classes: Sequence[int | None],
     ) -> None:
+        """Explains a batch; where that fails, each of its images alone, that none costs another its map."""
         error: str | None = None
+        maps: list[Tensor] = []
         try:
             maps = list(type(members[0]).attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
@@ -82,6 +92,10 @@ class Findings:
         except FAILURES as failure:
             if lacks_memory(failure):
                 raise
+            if not maps and len(classes) > 1 and not needs_of(members) & Need.GRAPH:
+                for alone, target in zip(context.each(), classes, strict=True):
+                    self._attribute(alone, members, [target])
+                return
             error = _describe(failure)
             arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
         for member, values in zip(members, arrays, strict=True):
@@ -94,6 +108,7 @@ class Findings:
                     self._maps[member.key].append(row)
 
     def _observe(self, context: Context, technique: Observation, classes: Sequence[int | None]) -> None:
+        observed: list[Sequence[Mapping[str, Any]]] = []
         try:
             observed = list(technique.observe(context))
             if len(observed) != len(classes):
@@ -101,6 +116,10 @@ class Findings:
         except FAILURES as failure:
             if lacks_memory(failure):
                 raise
+            if not observed and len(classes) > 1 and not technique.needs & Need.GRAPH:
+                for alone, target in zip(context.each(), classes, strict=True):
+                    self._observe(alone, technique, [target])
+                return
             observed = [[{"error": _describe(failure)}] for _ in classes]
         found = zip(context.image_ids, classes, observed, _sound(context), strict=True)
         for image_id, target, rows, is_sound in found:

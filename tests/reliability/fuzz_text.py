@@ -23,10 +23,11 @@ def main(words: list[str] | None = None) -> None:
     here = Path(__file__).resolve().parent
     sys.path += [str(place) for place in (here, here.parent, here.parent / "report")]
     from hypothesis import seed
+    from test_hostile_text import test_no_text_acts_in_a_difference as in_a_difference
     from test_hostile_text import test_no_text_acts_in_the_pdf as in_the_pdf
     from test_hostile_text import test_no_text_becomes_markup_script_address_formula_or_path as in_the_site
 
-    for target in (in_the_site, in_the_pdf) if asked.pdf else (in_the_site,):
+    for target in (in_the_site, in_the_pdf, in_a_difference) if asked.pdf else (in_the_site,):
         began = time.perf_counter()
         seed(asked.seed)(target)()
         print(f"{target.__name__}: none of its runs did harm, {time.perf_counter() - began:.0f} s")

@@ -2,8 +2,9 @@
 
 A process of its own imports all that is slow to import, once, and forks for every command. In the fork an
 audit hook counts what the command does to files, told apart by what they are; before the event that was
-chosen it kills itself. What is on disk changes at no other moment, so every state that a kill can leave is
-reached, however loaded the machine is. Half of the kills first cut a file short that is being written.
+chosen it kills itself. Files come and go at no other moment, so every state that a kill can leave is
+reached, however loaded the machine is; that of a file half written, by cutting short what was opened last.
+Or a clock outside kills the command, wherever it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STAGES = {
-    "images": r"demo|\.demo\.writing",
+    "images": r"(demo|\.demo\.writing)(/.*)?",
     "catalogue": r"\.?manifest\.json.*|data/\.?catalogue\..*|\.?timings\.json.*",
+    "copy": r"publish/(data/.*|\.?manifest\.json.*|\.?publication\.json.*|\.?report\.json.*)",
+    "site": r"publish/(\.report\.writing/)?report.*",
     "explain": r"data/(images|maps|activations)/.*",
     "score": r"data/scores/.*",
     "pages": r"\.report\.writing/report/.*|report/.*|\.?report\.json.*",
@@ -44,12 +49,27 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class After:
+    """When to end: so many seconds after the start, by a kill from outside."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit code, negative for a signal; and how many events each stage had."""
+    """How a command ended.
+
+    Attributes:
+        code: of the exit, negative for a signal.
+        events: how many each stage had.
+        errors: what it said.
+        seconds: that it took.
+    """
 
     code: int
     events: Counter[str]
     errors: str
+    seconds: float
 
 
 class Commands:
@@ -58,7 +78,7 @@ class Commands:
     def __init__(self, server: subprocess.Popen[str]) -> None:
         self._server = server
 
-    def __call__(self, *words: object, root: Path, at: Moment | None = None) -> Ended:
+    def __call__(self, *words: object, root: Path, at: Moment | After | None = None) -> Ended:
         """Runs one, and ends it `at` a moment, where one is given.
 
         Args:
@@ -66,13 +86,14 @@ class Commands:
             root: the folder in which files are watched.
             at: when to end.
         """
-        moment = None if at is None else [at.stage, at.number, at.torn]
-        request = {"words": [str(word) for word in words], "root": str(root), "at": moment}
+        moment = [at.stage, at.number, at.torn] if isinstance(at, Moment) else None
+        after = at.seconds if isinstance(at, After) else None
+        request = {"words": [str(word) for word in words], "root": str(root), "at": moment, "after": after}
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         answer = json.loads(self._server.stdout.readline())
-        return Ended(answer["code"], Counter(answer["events"]), answer["errors"])
+        return Ended(answer["code"], Counter(answer["events"]), answer["errors"], answer["seconds"])
 
 
 @contextmanager
@@ -87,11 +108,9 @@ def commands() -> Iterator[Commands]:
             server.communicate(timeout=60)
 
 
-def moments(rounds: int, seed: int, counted: Counter[str], stages: Sequence[str]) -> Iterator[list[Moment]]:
-    """One random moment of each stage, as often as `rounds` says."""
-    chance = random.Random(seed)
-    for number in range(rounds):
-        yield [Moment(stage, chance.randrange(counted[stage]), bool(number % 2)) for stage in stages]
+def moments(chance: random.Random, counted: Counter[str], stages: Sequence[str]) -> list[Moment]:
+    """One random moment of each stage; half of them tear a file."""
+    return [Moment(stage, chance.randrange(counted[stage]), chance.random() < 0.5) for stage in stages]
 
 
 def serve() -> None:
@@ -108,6 +127,7 @@ def serve() -> None:
     torch.set_num_threads(1)
     for line in sys.stdin:
         request = json.loads(line)
+        began = time.perf_counter()
         told, tell = os.pipe()
         errors, write = os.pipe()
         child = os.fork()
@@ -117,13 +137,20 @@ def serve() -> None:
             _run(request["words"], Path(request["root"]), request["at"], tell)
         os.close(tell)
         os.close(write)
-        said = _all(errors)
+        clock = threading.Timer(request["after"] or 0, os.kill, (child, signal.SIGKILL))
+        if request["after"] is not None:
+            clock.start()
+        said = _all(errors)  # ends with the command and all processes that it started
         events = _all(told)
+        clock.cancel()
+        if clock.ident is not None:
+            clock.join()
         _, status = os.waitpid(child, 0)
         answer = {
             "code": os.waitstatus_to_exitcode(status),
             "events": json.loads(events or "{}"),
             "errors": said,
+            "seconds": time.perf_counter() - began,
         }
         print(json.dumps(answer), flush=True)
 
@@ -140,9 +167,10 @@ def _run(words: list[str], root: Path, at: list[object] | None, tell: int) -> No
     patterns = {stage: re.compile(pattern) for stage, pattern in STAGES.items()}
     inside = str(root.absolute()) + "/"
     mine = os.getpid()
-    last: list[str] = []
+    opened: str | None = None
 
     def watch(event: str, given: tuple[object, ...]) -> None:
+        nonlocal opened
         if event not in _EVENTS or os.getpid() != mine:
             return
         if event == "open" and not int(given[2] or 0) & (os.O_WRONLY | os.O_RDWR):  # type: ignore[call-overload]
@@ -160,12 +188,11 @@ def _run(words: list[str], root: Path, at: list[object] | None, tell: int) -> No
             if stage is None:
                 continue
             if at is not None and [stage, counted[stage]] == at[:2]:
-                if at[2] and last and Path(last[-1]).is_file():
-                    os.truncate(last[-1], Path(last[-1]).stat().st_size // 2)
+                if at[2] and opened is not None and Path(opened).is_file():
+                    os.truncate(opened, Path(opened).stat().st_size // 2)
                 os.kill(mine, signal.SIGKILL)
             counted[stage] += 1
-            if event == "open" and place.endswith(".writing"):
-                last.append(place)
+            opened = place if event == "open" else None
             return
 
     sys.addaudithook(watch)

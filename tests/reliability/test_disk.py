@@ -91,6 +91,22 @@ def test_a_report_goes_on_to_the_same_bytes_when_a_full_disk_has_room_again(
     assert contents(root) == contents(whole)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_a_site_on_a_disk_of_its_own_has_the_same_bytes(tmp_path: Path, mount: Mount) -> None:
+    whole, disk = write_run(tmp_path / "whole"), mount("size=64m")
+    assert call("report", whole, "--no-pdf").exit_code == 0
+    root = write_run(tmp_path / "run")
+    (root / "report").mkdir()
+    subprocess.run(["mount", "--bind", str(disk), str(root / "report")], check=True)
+    try:
+        for _ in range(2):
+            result = call("report", root, "--no-pdf")
+            assert result.exit_code == 0, result.stderr
+            assert contents(root) == contents(whole)
+    finally:
+        subprocess.run(["umount", str(root / "report")], check=True)
+
+
 def test_a_file_that_may_not_grow_is_said_and_the_same_command_goes_on(tmp_path: Path) -> None:
     whole, root = write_run(tmp_path / "whole"), write_run(tmp_path / "run")
     assert call("report", whole, "--no-pdf").exit_code == 0

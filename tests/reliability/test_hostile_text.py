@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pypdf
+from click.testing import CliRunner
 from hostile_run import EXAMPLES, PAYLOADS, TEXTS, Texts, hostile_run
 from hypothesis import HealthCheck, example, given, settings
 from site_reading import assert_inert, csv_cells, data_scripts, is_formula, strict_json, texts_in
 
+from vitreport.cli import main
 from vitreport.report.build import build_report
 from vitreport.report.pdf_font import printable
 from vitreport.report.wording import file_name
@@ -94,24 +97,36 @@ def test_no_text_becomes_markup_script_address_formula_or_path(texts: Texts) -> 
 def test_no_text_acts_in_the_pdf(texts: Texts) -> None:
     with reported(texts, pdf=True) as run:
         reader = pypdf.PdfReader(run.folder.root / "report.pdf")
-        acting = {
-            "/JavaScript",
-            "/JS",
-            "/Launch",
-            "/URI",
-            "/SubmitForm",
-            "/GoToR",
-            "/ImportData",
-            "/RichMedia",
-        }
-        for number in range(1, len(reader.xref_objStm) + sum(map(len, reader.xref.values())) + 1):
-            found = pypdf.generic.IndirectObject(number, 0, reader).get_object()
-            if isinstance(found, dict):
-                assert not acting & set(found), found
-                assert found.get("/S") not in acting and found.get("/Subtype") not in acting
+        assert_no_action(reader)
         assert list(reader.attachments) == ["results.json"]
         (attached,) = reader.attachments["results.json"]
         strict_json(attached.decode("ascii"))
         assert reader.xmp_metadata is not None  # it is well-formed XML, whatever the model is called
         text = "".join(page.extract_text() for page in reader.pages)
         assert printable(texts.model).replace(" ", "")[:10] in "".join(text.split())
+
+
+@settings(property_of_reports, max_examples=max(1, EXAMPLES // 4))
+@example(worst(22))
+@given(TEXTS)
+def test_no_text_acts_in_a_difference(texts: Texts) -> None:
+    others = replace(texts, classes=texts.classes[::-1], model=texts.title, notice=texts.notice + "!")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        before, after = hostile_run(place / "before", texts), hostile_run(place / "after", others)
+        told = CliRunner().invoke(main, ["diff", str(before), str(after), "-o", str(place / "difference")])
+        assert told.exit_code == 0, told.output
+        assert not set(told.output) & set("\x1b\x07\x9b\u202e\u2066")
+        (page,) = assert_inert(place / "difference")
+        assert visible(texts.model) in page.soup.get_text()
+        assert_no_action(pypdf.PdfReader(place / "difference" / "difference.pdf"))
+        assert {one.name for one in place.iterdir()} == {"before", "after", "difference"}
+
+
+def assert_no_action(reader: pypdf.PdfReader) -> None:
+    acting = {"/JavaScript", "/JS", "/Launch", "/URI", "/SubmitForm", "/GoToR", "/ImportData", "/RichMedia"}
+    for number in range(1, len(reader.xref_objStm) + sum(map(len, reader.xref.values())) + 1):
+        found = pypdf.generic.IndirectObject(number, 0, reader).get_object()
+        if isinstance(found, dict):
+            assert not acting & set(found), found
+            assert found.get("/S") not in acting and found.get("/Subtype") not in acting

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from pdf_reading import Document
 from tiny_model import NAMES, VARIANTS, network
 from torch import Tensor, nn
 
 from vitreport.api import build_report, explain
+from vitreport.cli import main
 from vitreport.errors import SettingsError
 from vitreport.explanation import ClassNames
 from vitreport.model.load import VisionModel, as_vision_model
@@ -116,13 +118,18 @@ def texts(root: Path) -> Iterator[tuple[Path, str]]:
         yield root / "report.pdf", Document((root / "report.pdf").read_bytes()).text
 
 
+def no_number(text: str) -> re.Match[str] | None:
+    """Where a text says ``nan`` or ``inf``."""
+    return re.search(r"(?<![\w-])(nan|-?inf)(?![\w-])", text)
+
+
 def check_report(root: Path) -> str:
     """Strict JSON everywhere, and no number that is none; gives all that a reader sees."""
     for path in root.rglob("*.json"):
         json.loads(path.read_text(), parse_constant=refuse)
     shown = ""
     for path, text in texts(root):
-        assert not re.search(r"(?<![\w-])(nan|-?inf)(?![\w-])", text), path
+        assert not no_number(text), path
         shown += text
     return " ".join(shown.split())
 
@@ -200,6 +207,43 @@ def test_maps_that_are_not_finite_have_failed_and_say_why(
     run = run_of(model_of(as_it_is), pictures, tmp_path, monkeypatch)
     assert run.manifest.data.failed == 6
     assert "the map has values that are not finite" in check_report(tmp_path / "run")
+
+
+def constant_for(name: str) -> Callable[[Sequence[RawAttention], Context], Iterator[Tensor]]:
+    return always(0.5) if name == "constant maps" else RawAttention.attribute_all
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "said"),
+    [
+        ("an image without numbers", lambda: model_of(wrong_for_one_image(torch.nan)), "NaN or infinite"),
+        ("constant maps", lambda: model_of(as_it_is), "constant"),
+        ("one class", lambda: model_of(larger(1e6), 1, "sigmoid"), "one class, there or not (sigmoid)"),
+        ("a value", lambda: model_of(larger(1e30), 1, "regression"), "one value (regression)"),
+    ],
+)
+def test_the_command_line_and_the_pdf_say_what_is_undefined(
+    name: str,
+    model: Callable[[], VisionModel],
+    said: str,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = model()
+    monkeypatch.setattr("vitreport.plan.load_model", lambda *_, **__: loaded)
+    monkeypatch.setattr(RawAttention, "attribute_all", constant_for(name))
+    words = ["run", pictures, "-o", tmp_path / "run", "-t", "raw_attention", "-t", "gradient_rollout"]
+    words += ["--metric", "relevance_gain", "--metric", "class_sensitivity", "--score-images", "all"]
+    words += ["--device", "cpu", "--batch-size", 4, "--pdf-images", 1]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == (1 if name == "an image without numbers" else 0), result.output
+    last = result.output.strip().splitlines()[-1]
+    usable = 5 if name == "an image without numbers" else 6
+    assert last.startswith(f"explained {usable} of 6 images") and not no_number(result.output)
+    check_report(tmp_path / "run")
+    words = Document((tmp_path / "run" / "report.pdf").read_bytes()).text
+    assert said in " ".join(words.split())
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,19 @@ import getpass
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import socket
-import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pypdf
 import pytest
 from click.testing import CliRunner
+from leak_search import readings, search
 from PIL import Image
 from site_reading import assert_inert
 from synthetic_run import write_run, write_scores
@@ -124,53 +123,10 @@ def secrets_of(run: Run) -> set[bytes]:
     return {text.encode() for text in found}
 
 
-def readings(place: Path) -> Iterator[bytes]:
-    """A file's bytes in every form that a reader can get out of it."""
-    content = place.read_bytes()
-    yield content
-    yield str(place.name).encode()
-    if place.suffix == ".pdf":
-        yield from pdf_readings(content)
-    elif place.suffix in {".jpg", ".jpeg", ".png", ".webp"}:
-        with Image.open(place) as picture:
-            assert not picture.getexif() and not set(picture.info) & {"exif", "comment", "xmp", "icc_profile"}
-    elif place.suffix == ".parquet":
-        table = pq.read_table(place, partitioning=None)
-        yield repr(table.schema).encode()
-        for name in table.column_names:
-            for value in table[name].to_pylist():
-                yield value if isinstance(value, bytes) else repr(value).encode()
-
-
-def pdf_readings(content: bytes) -> Iterator[bytes]:
-    """All streams of a PDF, attachments and XMP included, and its text."""
-    reader = pypdf.PdfReader(io.BytesIO(content))
-    for number in range(1, int(str(reader.trailer["/Size"]))):
-        found = pypdf.generic.IndirectObject(number, 0, reader).get_object()
-        yield repr(found).encode()
-        if isinstance(found, pypdf.generic.StreamObject):
-            try:
-                yield found.get_data()
-            except (NotImplementedError, ValueError, zlib.error):
-                yield found._data  # a picture as it is, searched like a file
-    yield "".join(page.extract_text() for page in reader.pages).encode()
-    for name, attached in reader.attachments.items():
-        yield name.encode()
-        yield from attached
-    yield (reader.xmp_metadata.get_element if reader.xmp_metadata else b"").__repr__().encode()
-
-
 def assert_tells_nothing(home: Path, run: Run) -> int:
     """Searches a folder; returns how many files it has."""
-    secrets = secrets_of(run)
-    pattern = re.compile(b"|".join(re.escape(secret) for secret in sorted(secrets)), re.IGNORECASE)
-    files = [place for place in sorted(home.rglob("*")) if place.is_file()]
-    for place in files:
-        assert CANARY not in place.relative_to(home).as_posix()
-        for reading in readings(place):
-            hit = pattern.search(reading)
-            assert hit is None, (place, hit.group(), reading[max(0, hit.start() - 80) : hit.end() + 40])
-    return len(files)
+    assert not [place for place in home.rglob("*") if CANARY in place.relative_to(home).as_posix()]
+    return search(home, secrets_of(run))
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +223,20 @@ def test_a_key_gives_the_same_numbers_and_another_key_others(
     assert key.hex().encode() not in b"".join(
         place.read_bytes() for place in published.rglob("*") if place.is_file()
     )
+
+
+def test_a_stop_while_the_key_is_written_leaves_no_half_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", stop)
+        publication_key(tmp_path)
+    with RunFolder(tmp_path).working():
+        assert len(publication_key(tmp_path)) == 32
+        assert [place.name for place in tmp_path.iterdir() if place.suffix == ".writing"] == []
 
 
 @pytest.mark.parametrize("photos", list(Photos))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,25 @@ def test_a_stop_before_the_move_leaves_the_place_as_it_was(
     assert not folder.has("data/a.bin")
     folder.write("data/a.bin", b"content")
     assert _everything(tmp_path) == {"data/a.bin": b"content"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are written to the disk by POSIX only")
+def test_a_file_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def moved(place: Path, target: Path) -> Path:
+        steps.append("move")
+        return replace(place, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", moved)
+    RunFolder(tmp_path).write("data/table", b"1")
+    assert steps == ["file", "move", "folder"]
 
 
 def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vitreport.errors import StoreError
+from vitreport.store.folder import WRITING
 
 KEY = "publish.key"
 """The key's file, below the run folder."""
@@ -31,15 +32,24 @@ def publication_key(root: Path) -> bytes:
     place = root / KEY
     try:
         if not place.exists():
-            handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(_BYTES) + "\n")
+            _make(place)
         key = bytes.fromhex(place.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         raise _no_key(place) from error
     if len(key) != _BYTES:
         raise _no_key(place)
     return key
+
+
+def _make(place: Path) -> None:
+    """Writes a new key, all of it or nothing: half a key would stand in the way of the next publication."""
+    writing = place.with_name(f".{place.name}.{secrets.token_hex(4)}{WRITING}")
+    handle = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    writing.replace(place)
 
 
 def _no_key(place: Path) -> StoreError:

@@ -7,6 +7,7 @@ place, ``report.json`` lists all that will be there; only at the end it says tha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitreport.errors import StoreError
-from vitreport.report.site_record import SiteRecord
+from vitreport.report.site_record import Rooms, SiteRecord
 from vitreport.store import RunFolder
 from vitreport.store.folder import REPORT as RECORD
 from vitreport.store.seal import sealed_json
@@ -77,10 +78,17 @@ def asset_name(stem: str, suffix: str, content: bytes) -> str:
 
 
 def tidy(root: Path) -> None:
-    """Removes what a report that was ended early has left unlisted."""
+    """Removes what a report that was ended early has left unlisted.
+
+    Raises:
+        StoreError: the report's place is a link.
+    """
+    for place in (root / SITE, root / "pdf"):
+        if place.is_symlink():
+            raise _outside(place)
+    if (root / WRITING).is_symlink():
+        (root / WRITING).unlink()  # nobody's files move because a stranger's run has a link in this place
     shutil.rmtree(root / WRITING, ignore_errors=True)
-    for place in root.glob(f".{RECORD}*.writing"):
-        place.unlink()
 
 
 def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
@@ -89,10 +97,14 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
     Nothing else is ever removed.
 
     Raises:
-        StoreError: the place cannot be written; the same command goes on from there.
+        StoreError: the place cannot be written; the same command goes on from there. Or it is behind a link.
     """
     writing = root / WRITING
     drawn = sorted(place for place in writing.rglob("*") if place.is_file())
+    rooms = Rooms(root)
+    for place in drawn:
+        if not rooms.have(path := place.relative_to(writing).as_posix()):
+            raise _outside((root / path).parent)
     gone = {path: sha256 for path, sha256 in old.files.items() if path not in new.files}
     if drawn or gone:
         _write_record(root, replace(new, site="", stray=gone))
@@ -100,7 +112,7 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
             for place in drawn:
                 final = root / place.relative_to(writing)
                 final.parent.mkdir(parents=True, exist_ok=True)
-                place.replace(final)
+                _move(root, place, final)
         except OSError as error:
             raise _refusal(root / SITE, error) from error
         _remove(root, gone)
@@ -108,6 +120,17 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
             os.sync()  # once, since one wait a file would take longer than the drawing
     shutil.rmtree(writing, ignore_errors=True)
     _write_record(root, new)
+
+
+def _move(root: Path, place: Path, final: Path) -> None:
+    try:
+        place.replace(final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # another disk is mounted there
+        RunFolder(root).write(final.relative_to(root).as_posix(), place.read_bytes())
+        place.unlink()
 
 
 def _write_record(root: Path, record: SiteRecord) -> None:
@@ -129,9 +152,17 @@ def _remove(root: Path, paths: Iterable[str]) -> None:
 
 def _holds(place: Path, content: bytes) -> bool:
     try:
-        return place.stat().st_size == len(content) and place.read_bytes() == content
+        there = place.is_file() and place.stat().st_size == len(content)
+        return there and place.read_bytes() == content
     except OSError:
         return False
+
+
+def _outside(place: Path) -> StoreError:
+    return StoreError(
+        f"{place} is a link out of the run or lies behind one, and a report is written into its run only; "
+        "nothing was touched: remove the link, and copy the finished report to where it led"
+    )
 
 
 def _refusal(place: Path, error: OSError) -> StoreError:

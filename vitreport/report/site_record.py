@@ -116,7 +116,7 @@ def read_record(root: Path) -> SiteRecord:
         if body["format"] != _FORMAT or body["version"] != _VERSION:
             raise ValueError("another format or version")
         files = {str(path): str(sha256) for path, sha256 in body["files"].items()}
-        rooms = _Rooms(root)
+        rooms = Rooms(root)
         strangers = [path for path in files if not rooms.have(path)]
         if strangers:
             raise ValueError(f"{strangers[0]!r} is no file of a report")
@@ -140,7 +140,7 @@ def _is_beside(page: PageRecord) -> bool:
     return not any(path.startswith("report/") for path in page.files)
 
 
-class _Rooms:
+class Rooms:
     """Which paths a report may have written: those in its rooms that lead nowhere else."""
 
     def __init__(self, root: Path) -> None:
@@ -160,6 +160,8 @@ class _Rooms:
 
 def _sha256(place: Path) -> str:
     try:
+        if not place.is_file():
+            return ""
         with place.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

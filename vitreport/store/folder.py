@@ -173,6 +173,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             writing.replace(place)
+            _keep(place.parent)
         except BaseException as error:
             with suppress(OSError):
                 writing.unlink()  # on a full disk even half a file is in the way
@@ -198,9 +199,9 @@ class RunFolder:
             StoreError: it is missing or cannot be read.
         """
         try:
-            return (self.root / path).read_bytes()
-        except FileNotFoundError:
-            raise StoreError(f"{self.root / path} is missing; {remedy(path)}") from None
+            if self.has(path):  # nobody waits for a pipe in its place
+                return (self.root / path).read_bytes()
+            raise StoreError(f"{self.root / path} is missing; {remedy(path)}")
         except OSError as error:
             raise StoreError(f"cannot read {self.root / path}: {error.strerror}") from error
 
@@ -259,3 +260,13 @@ class RunFolder:
         """SHA-256 of the file at `path`, hex."""
         with (self.root / path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _keep(folder: Path) -> None:
+    """Has a folder's names on the disk, so that a loss of power does not undo what was moved into it."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
