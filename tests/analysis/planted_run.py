@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tests.synthetic_run import technique_record, write_run
 from vitreport.explanation import Attribution, Explanation, ImageRef, Prediction, View
@@ -32,6 +34,12 @@ def observation_record(name: str) -> TechniqueRecord:
     """An observation of that name."""
     record = technique_record(name, "observation")
     return replace(record, columns=STATISTICS) if name == "attention_statistics" else record
+
+
+def _photo(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (120, 140, 90)).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def plant(
@@ -91,7 +99,7 @@ def plant(
     folder.write_table(paths.CATALOGUE, catalogue_table(refs))
     planted = list(maps)
     looked = {name: observation_record(name) for name in observations or {}}
-    view = View(b"", grid[1] * 16, grid[0] * 16, (0.0, 0.0, 1.0, 1.0), (1, 1))
+    view = View(_photo(grid[1] * 16, grid[0] * 16), grid[1] * 16, grid[0] * 16, (0.0, 0.0, 1.0, 1.0), (1, 1))
     for shard in range(shards):
         numbers = [n for n in range(count) if n // SHARD_SIZE == shard]
         usable = [n for n in numbers if n not in set(quarantined)]

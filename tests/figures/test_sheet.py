@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from vitreport.figures.scale import Scale
-from vitreport.figures.sheet import _TITLES, WIDTH, Tile, _fit, contact_sheet
+from vitreport.figures.sheet import _TITLES, WIDTH, Shown, Tile, _fit, contact_sheet, strip
 
 
 def photo(colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
@@ -70,3 +70,20 @@ def test_titles_of_any_length_and_script_fit() -> None:
     plain = contact_sheet(photo(), [tile(title="rollout")], 4)
     for title in ("a very long title " * 20, "日本語 \U0001f600 \u202e \n line", ""):
         assert pixels(contact_sheet(photo(), [tile(title=title)], 4)).shape == pixels(plain).shape
+
+
+def test_a_strip_shows_every_photo_in_its_colours_and_its_map_to_the_right() -> None:
+    shown = pixels(strip([Shown("one", photo(), tile()), Shown("two", photo(), None)], 4))
+    assert shown.shape[1] == WIDTH
+    red = (shown[60:150, :, 0] - shown[60:150, :, 2] > 120).all(0)
+    cell = WIDTH // 4
+    assert red[20 : cell - 20].all() and red[2 * cell + 20 : 3 * cell - 20].all()
+    assert not red[cell + 20 : 2 * cell - 20].all() and not red[3 * cell + 20 :].any()
+
+
+def test_photos_of_different_shapes_fit_on_one_strip() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 60), (200, 30, 30)).save(buffer, "JPEG")
+    low, high = (pixels(strip([Shown("", one, None)], 6)) for one in (photo(), buffer.getvalue()))
+    both = pixels(strip([Shown("", photo(), None), Shown("", buffer.getvalue(), None)], 6))
+    assert low.shape[0] < high.shape[0] == both.shape[0]

@@ -32,8 +32,7 @@ def scores_of(index: int, confidence: float) -> list[float]:
     return [confidence if place == index else rest for place in range(3)]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def planted(root: Path) -> Run:
     """Houses are explained by their lower right corner; what was photographed at night is often wrong."""
     rng = np.random.default_rng(0)
     labels = [number % 3 for number in range(COUNT)]
@@ -44,12 +43,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ]
     maps = [blob(rng, 7, 7) if index == HOUSE else blob(rng, *rng.uniform(2, 5, 2)) for index in predicted]
     return plant(
-        tmp_path_factory.mktemp("audit") / "run",
+        root,
         scores=[scores_of(index, 0.95 if number % 5 else 0.36) for number, index in enumerate(predicted)],
         labels=labels,
         meta=[{"light": "night" if dark else "day"} for dark in night],
         maps=[(MAPS, maps)],
     )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return planted(tmp_path_factory.mktemp("audit") / "run")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from conformance import STANDARDS, Verdict, missing, verdicts
 from pdf_reading import HOSTILE, drawn, drawn_parts
 from synthetic_run import CLASSES, write_run, write_scores
+from test_audit_reading import planted
 
 from vitreport.analysis.trust import trust
 from vitreport.report.difference_build import build_difference
@@ -22,7 +23,7 @@ pytestmark = [
 ]
 
 SINGLES = tuple(f"single {number}" for number in range(len(HOSTILE)))
-GOOD = ("report", "hostile names", "scored", "difference", "volume", *SINGLES)
+GOOD = ("report", "hostile names", "findings", "scored", "difference", "volume", *SINGLES)
 BROKEN = {"no language": "7.2", "no relationship": "6.8"}
 """Documents that must fail, with the clause that one of their failures is of."""
 
@@ -58,6 +59,7 @@ def _documents(root: Path) -> Iterator[tuple[str, bytes]]:
     (volume,) = drawn_parts(open_run(hostile), "volumes")
     yield "volume", volume
     yield from zip(SINGLES, drawn_parts(open_run(hostile), "singles"), strict=True)
+    yield "findings", drawn(planted(root / "findings"), image_cap=0)
     scored = open_run(write_scores(write_run(root / "before", 12, quarantined=0)))
     yield "scored", drawn(scored, trust=trust(scored), image_cap=1)
     after = write_scores(write_run(root / "after", 10, quarantined=0), quality={"raw_attention": 0.6})

@@ -60,12 +60,9 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
         A JPEG, 1600 pixels wide; equal inputs give equal bytes.
     """
     side = (WIDTH - _MARGIN * (columns - 1)) // columns
-    with Image.open(io.BytesIO(view_jpeg)) as opened:
-        view = opened.convert("RGB")
-    height = max(1, round(side * view.height / view.width))
-    photo = view.resize((side, height), Image.Resampling.BICUBIC)
-    grey = photo.convert("L").convert("RGB")
-    pitch = _TITLE_ROW + height + _BAR + _CAPTION_ROW + _MARGIN
+    photo = _photo(view_jpeg, side)
+    grey = _grey(photo)
+    pitch = _TITLE_ROW + photo.height + _BAR + _CAPTION_ROW + _MARGIN
     count = len(tiles) + 1
     sheet = Image.new("RGB", (WIDTH, pitch * -(-count // columns)), _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -74,21 +71,47 @@ def contact_sheet(view_jpeg: bytes, tiles: Sequence[Tile], columns: int) -> byte
         left, top = position % columns * (side + _MARGIN), position // columns * pitch
         title = "What the model saw" if tile is None else tile.title
         sheet.paste(_INK, (left, top), _title(title, side))
-        top += _TITLE_ROW
+        place = (left, top + _TITLE_ROW)
         if tile is None:
-            sheet.paste(photo, (left, top))
-            continue
-        if state_of(tile.values) == "drawn":
-            sheet.paste(_overlay(grey, tile), (left, top))
-            sheet.paste(_bar(tile.signed, side), (left, top + height))
+            sheet.paste(photo, place)
         else:
-            pen.rectangle((left, top, left + side - 1, top + height - 1), _BLANK)
-            pen.text((left + 12, top + 12), state_of(tile.values), _FAINT, _font(_CAPTION, False))
-        line, font = _fit(tile.caption, (_CAPTION,), False, side)
-        pen.text((left, top + height + _BAR + 4), line, _FAINT, font)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=85, subsampling="4:2:0")
-    return buffer.getvalue()
+            _draw_map(sheet, pen, tile, grey, place)
+    return _encoded(sheet)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image on a strip, and a map of it beside it; None where there is none to show."""
+
+    title: str
+    view_jpeg: bytes
+    tile: Tile | None
+
+
+def strip(images: Sequence[Shown], cells: int) -> bytes:
+    """Images in one row, each with its map over it to the right.
+
+    Args:
+        images: at least one; an image with a map takes two cells, whose captions are the tile's.
+        cells: in the row, at least as many as `images` take.
+
+    Returns:
+        A JPEG, 1600 pixels wide; equal inputs give equal bytes.
+    """
+    side = (WIDTH - _MARGIN * (cells - 1)) // cells
+    photos = [_photo(image.view_jpeg, side) for image in images]
+    tallest = max(photo.height for photo in photos)
+    sheet = Image.new("RGB", (WIDTH, _TITLE_ROW + tallest + _BAR + _CAPTION_ROW), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    left = 0
+    for image, photo in zip(images, photos, strict=True):
+        width = side if image.tile is None else 2 * side + _MARGIN
+        sheet.paste(_INK, (left, 0), _title(image.title, width))
+        sheet.paste(photo, (left, _TITLE_ROW))
+        if image.tile is not None:
+            _draw_map(sheet, pen, image.tile, _grey(photo), (left + side + _MARGIN, _TITLE_ROW))
+        left += width + _MARGIN
+    return _encoded(sheet)
 
 
 def grid_sheet(tiles: Sequence[Tile], columns: int) -> bytes:
@@ -151,6 +174,43 @@ def picture_sheet(pictures: Sequence[tuple[str, str, bytes]], columns: int) -> b
         pen.text((left, top + _TITLE_ROW + height + 4), line, _FAINT, font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
+def _photo(view_jpeg: bytes, side: int) -> Image.Image:
+    """What the model saw, `side` pixels wide."""
+    with Image.open(io.BytesIO(view_jpeg)) as opened:
+        view = opened.convert("RGB")
+    return view.resize((side, max(1, round(side * view.height / view.width))), Image.Resampling.BICUBIC)
+
+
+def _grey(photo: Image.Image) -> Image.Image:
+    return photo.convert("L").convert("RGB")
+
+
+def _draw_map(
+    sheet: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    tile: Tile,
+    grey: Image.Image,
+    place: tuple[int, int],
+) -> None:
+    """A map over the photo, with its colours and its caption below; blank where it cannot be drawn."""
+    left, top = place
+    width, height = grey.size
+    if state_of(tile.values) == "drawn":
+        sheet.paste(_overlay(grey, tile), place)
+        sheet.paste(_bar(tile.signed, width), (left, top + height))
+    else:
+        pen.rectangle((left, top, left + width - 1, top + height - 1), _BLANK)
+        pen.text((left + 12, top + 12), state_of(tile.values), _FAINT, _font(_CAPTION, False))
+    line, font = _fit(tile.caption, (_CAPTION,), False, width)
+    pen.text((left, top + height + _BAR + 4), line, _FAINT, font)
+
+
+def _encoded(sheet: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=85, subsampling="4:2:0")
     return buffer.getvalue()
 
 

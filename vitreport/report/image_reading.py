@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -61,7 +61,11 @@ def neighbours(rows: Sequence[ImageRow]) -> tuple[Neighbours, ...]:
 
 
 def image_pages(
-    run: Run, scales: Mapping[str, Scale], members: Sequence[Neighbours], trust: Trust | None = None
+    run: Run,
+    scales: Mapping[str, Scale],
+    members: Sequence[Neighbours],
+    trust: Trust | None = None,
+    keys: Collection[str] | None = None,
 ) -> Iterator[ImagePage]:
     """The pages of some explained images, in the order given.
 
@@ -72,11 +76,12 @@ def image_pages(
         scales: `scale_reading.dataset_scales` of it.
         members: the images.
         trust: `vitreport.analysis.trust.trust` of it.
+        keys: of the techniques whose results are wanted; None takes all.
     """
     ids: dict[int, list[str]] = defaultdict(list)
     for member in members:
         ids[member.row.shard].append(member.row.id)
-    ran = [record for record in run.techniques if not record.skipped]
+    ran = [record for record in run.techniques if not record.skipped and (keys is None or record.key in keys)]
     images = _Rows(run, paths.images_part, ids)
     parts = [(record, _Rows(run, partial(paths.technique_part, record), ids)) for record in ran]
     skipped = tuple(

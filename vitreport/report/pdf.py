@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vitreport.analysis.trust import Trust
 from vitreport.errors import SettingsError
@@ -18,11 +19,12 @@ from vitreport.report.image_reading import Neighbours, neighbours
 from vitreport.report.pages import IndexPage
 from vitreport.report.pdf_attachment import Results
 from vitreport.report.pdf_engine import pdf_engine
+from vitreport.report.pdf_evidence import finding_pictures
 from vitreport.report.pdf_places import PDF
 from vitreport.report.pdf_sheets import SheetFolder, SheetPress, sheet_folder
 from vitreport.report.pdf_template import drawn, stylesheet
 from vitreport.report.pdf_view import CURVES, MOST_TILES, PdfAudit, pdf_view
-from vitreport.store import Manifest, Run
+from vitreport.store import Manifest, Run, open_run
 
 DEFAULT_IMAGE_CAP = 60
 
@@ -35,11 +37,13 @@ class Summary:
     """The document about a whole run.
 
     Attributes:
+        root: the run folder.
         ids: of the images that get a sheet, in order.
         attached: ``results.json`` of the run.
         volumes: number of the volume that has the sheet of an image, by its id; empty without volumes.
     """
 
+    root: Path
     manifest: Manifest
     index: IndexPage
     ids: tuple[str, ...]
@@ -60,8 +64,11 @@ class Summary:
         """
         engine = pdf_engine()
         chosen = sheets.sheets(self.ids)
-        view = pdf_view(self.manifest, self.index, chosen, self.volumes)
+        audit = self.index.audit
+        beside = finding_pictures(open_run(self.root), audit.grave) if audit else {}
+        view = pdf_view(self.manifest, self.index, chosen, self.volumes, beside)
         pictures = sheets.pictures(chosen)
+        pictures |= {one.address: one.jpeg for one in beside.values()}
         if self.index.trust is not None and self.index.trust.curves is not None:
             pictures[CURVES] = curves_jpeg(self.index.trust.curves.panels)
         if view.audit is not None:
@@ -121,7 +128,14 @@ def summary(
     """The document about `run`, with sheets of `members`; `volumes` as in `Summary`."""
     found = [one.found for one in index.audit.findings] if index.audit else ()
     attached = results.whole(trust, found)
-    return Summary(run.manifest, index, tuple(member.row.id for member in members), attached, volumes or {})
+    return Summary(
+        run.folder.root,
+        run.manifest,
+        index,
+        tuple(member.row.id for member in members),
+        attached,
+        volumes or {},
+    )
 
 
 def with_sheets(index: IndexPage, cap: int) -> list[Neighbours]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,9 @@ from weasyprint.text.fonts import FontConfiguration
 from vitreport.report.fetcher import SCHEME, ReportFetcher, nothing_foreign
 from vitreport.report.pdf_font import FACES, font_bytes
 from vitreport.report.pdf_metadata import UNDATED, VARIANT, FiledMetadata, document_date
+
+YOUNG = 20_000
+"""New objects before Python looks for garbage among them, while a document is drawn."""
 
 _FONTCONFIG = "FONTCONFIG_FILE"
 _FONTCONFIG_FILE = """<?xml version="1.0"?>
@@ -60,7 +64,7 @@ def render(
     fonts = {f"{SCHEME}fonts/{name}": content for name, content in font_bytes().items()}
     fetcher = ReportFetcher({**fonts, **pictures})
     date = document_date()
-    with nothing_foreign(fetcher), _pages_to(on_page):
+    with _seldom_collected(), nothing_foreign(fetcher), _pages_to(on_page):
         font_config = _own_fonts_only()
         sheets = [
             CSS(string=text, base_url=SCHEME, url_fetcher=fetcher, font_config=font_config)
@@ -93,6 +97,24 @@ def render(
 def _attached_once(document: Document, pdf: Any) -> None:
     """WeasyPrint names an attachment twice among the associated files of a PDF/A-3."""
     pdf.catalog["AF"][:] = dict.fromkeys(pdf.catalog["AF"])
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """While it is open, Python looks for garbage less often, and only among what was made since.
+
+    The boxes of a document are many and live as long as it does; to look through them time and again takes a
+    tenth of the time of a document. What was there before is collected first: frozen garbage is kept.
+    """
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _own_fonts_only() -> FontConfiguration:

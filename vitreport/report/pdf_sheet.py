@@ -180,7 +180,7 @@ def _tile(view: MapView, varied: Collection[str]) -> Tile:
         title = SHORT_TITLES.get(view.record.name, title)
     return Tile(
         title=", ".join((title, *setting)),
-        caption=", ".join(filter(None, (_range(view), aside, target))),
+        caption=", ".join(filter(None, (range_digits(view), aside, target))),
         values=view.values,
         signed=view.record.signed,
         scale=view.scale,
@@ -203,7 +203,7 @@ def _setting(view: MapView, varied: Collection[str], *, short: bool = False) -> 
     return words + numbers
 
 
-def _range(view: MapView) -> str:
+def range_digits(view: MapView) -> str:
     """The ends of the scale in two digits: a caption is one short line."""
     if view.state != "drawn":
         return view.state

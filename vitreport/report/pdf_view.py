@@ -11,6 +11,7 @@ from vitreport.report.chapter import AuditPage, Section, Table
 from vitreport.report.chapter import Chapter as AuditChapter
 from vitreport.report.outputs import Outputs
 from vitreport.report.pages import Fact, ImageRow, IndexPage
+from vitreport.report.pdf_evidence import FindingPicture
 from vitreport.report.pdf_sheet import ImageSheet
 from vitreport.report.trust_page import CurveLine, TrustPage
 from vitreport.report.wording import count
@@ -178,6 +179,7 @@ class PdfView:
         audit: what the run shows as a whole; None where no image could be explained.
         sheet_rows: the images that have a sheet, in order.
         with_sheet: their ids.
+        beside: the pictures of findings, by the finding's id.
         volumes: number of the volume that has the sheet of an image, by its id; empty without volumes.
     """
 
@@ -201,6 +203,7 @@ class PdfView:
     sheets: tuple[ImageSheet, ...]
     sheet_rows: tuple[ImageRow, ...]
     with_sheet: frozenset[str]
+    beside: Mapping[str, FindingPicture]
     volumes: Mapping[str, int]
 
     @property
@@ -246,8 +249,9 @@ def pdf_view(
     index: IndexPage,
     sheets: Sequence[ImageSheet],
     volumes: Mapping[str, int] | None = None,
+    beside: Mapping[str, FindingPicture] | None = None,
 ) -> PdfView:
-    """The document about `index` with these sheets; `volumes` as in `PdfView`."""
+    """The document about `index` with these sheets; `volumes` and `beside` as in `PdfView`."""
     return PdfView(
         index=index,
         model=manifest.model.name,
@@ -269,6 +273,7 @@ def pdf_view(
         sheets=tuple(sheets),
         sheet_rows=tuple(sheet.row for sheet in sheets),
         with_sheet=frozenset(sheet.row.id for sheet in sheets),
+        beside=beside or {},
         volumes=volumes or {},
     )
 
