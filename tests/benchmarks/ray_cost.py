@@ -10,6 +10,7 @@ less the same here).
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     from vitreport.engines.ray_data import RayEngine
 
     torch.set_num_threads(1)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not find this file
     actors = RayEngine(workers=given.workers)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)

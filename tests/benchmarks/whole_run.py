@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vitreport.images import decoder
+
 WIDTH, HEIGHT = 500, 375
 Measured = dict[str, float]
 
@@ -44,7 +46,8 @@ def write_photos(folder: Path, count: int) -> None:
 
 
 def spent() -> Measured:
-    """Wall and CPU seconds of this process and its finished children, and the peak of the largest, in MiB."""
+    """Wall and CPU seconds of this process and its children, and the peak of the largest, in MiB."""
+    decoder._pool.close()  # only of children that have ended the time is known
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "wall": time.perf_counter(),
