@@ -103,8 +103,8 @@ def _attached_once(document: Document, pdf: Any) -> None:
 def _seldom_collected() -> Iterator[None]:
     """While it is open, Python looks for garbage less often, and only among what was made since.
 
-    The boxes of a document are many and live as long as it does; to look through them time and again takes a
-    tenth of the time of a document. What was there before is collected first: frozen garbage is kept.
+    The boxes of a document are many and live as long as it does; to look through them time and again takes
+    nearly a tenth of its time. What was there before is collected first: frozen garbage is kept.
     """
     thresholds = gc.get_threshold()
     gc.collect()
