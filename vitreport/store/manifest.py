@@ -290,7 +290,7 @@ class Manifest:
         sizes = (*self.model.grid, *self.model.patch_size, *self.model.input_size)
         if min(*counts, self.data.failed) < 0 or min(sizes) < 1 or max(*counts, *sizes) > _MOST:
             raise ValueError("a count or a size is out of range")
-        if self.data.shards > self.data.images:
+        if self.data.shards > self.data.images or bool(self.data.images) != bool(self.data.shards):
             raise ValueError(f"{self.data.images} images have {self.data.shards} shards")
 
 
