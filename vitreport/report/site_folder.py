@@ -89,6 +89,9 @@ def tidy(root: Path) -> None:
     if (root / WRITING).is_symlink():
         (root / WRITING).unlink()  # nobody's files move because a stranger's run has a link in this place
     shutil.rmtree(root / WRITING, ignore_errors=True)
+    for place in root.glob(f".{RECORD}.*.writing"):
+        if place.is_file() or place.is_symlink():
+            place.unlink()
 
 
 def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
