@@ -8,36 +8,61 @@ from tiny_model import EVERYTHING, noise, vision_model
 from torch import Tensor, nn
 
 from vitreport.model.opening import at_rest, unfused, without_detours
-from vitreport.model.trace import Backward, Trace
+from vitreport.model.trace import Backward, Need, Trace
 
 
-def _seen(name: str, monkeypatch: pytest.MonkeyPatch, *, detours: bool) -> Trace:
+def _seen(name: str, needs: Need, monkeypatch: pytest.MonkeyPatch, *, detours: bool) -> Trace:
     model = vision_model(name)
     if detours:
         monkeypatch.setattr("vitreport.model.trace.without_detours", lambda *_: nullcontext())
-    with model.traced(EVERYTHING[Backward.PLAIN], Backward.PLAIN) as tracer:
+    with model.traced(needs, Backward.PLAIN) as tracer:
         forward = tracer.forward(noise(model, 3))
     trace = tracer.gradient(forward, torch.tensor([2, 0, 1]))
     monkeypatch.undo()
     return trace
 
 
+@pytest.mark.parametrize("graph", [Need.GRAPH, Need.NOTHING])
 @pytest.mark.parametrize("name", ["class_token", "distilled", "registers", "patch_mean"])
 def test_the_direct_way_gives_the_same_values_and_gradients(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, graph: Need, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = _seen(name, monkeypatch, detours=True)
-    direct = _seen(name, monkeypatch, detours=False)
-    assert torch.equal(direct.logits, plain.logits)
+    """Without a graph, of the last block only what the head reads has a gradient of its own."""
+    needs = EVERYTHING[Backward.PLAIN] & ~Need.GRAPH | graph
+    plain = _seen(name, needs, monkeypatch, detours=True)
+    direct = _seen(name, needs, monkeypatch, detours=False)
+    assert torch.allclose(direct.logits, plain.logits, rtol=0, atol=1e-6)
     pairs = [
         *zip(direct.attention, plain.attention, strict=True),
         *zip(direct.attention_gradient, plain.attention_gradient, strict=True),
+        *zip(direct.tokens, plain.tokens, strict=True),
         *zip(direct.token_gradient, plain.token_gradient, strict=True),
+        (direct.features, plain.features),
+        (direct.feature_gradient, plain.feature_gradient),
         (direct.pixel_gradient, plain.pixel_gradient),
     ]
     for one, other in pairs:
         assert one is not None and other is not None
         assert float((one - other).abs().max()) <= 1e-6 * float(other.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("name", "shortened"),
+    [("class_token", True), ("distilled", True), ("patch_mean", False), ("beit", False)],
+)
+def test_the_last_block_is_shortened_where_the_head_reads_the_front_alone(name: str, shortened: bool) -> None:
+    model = vision_model(name)
+    block = model.anatomy.blocks[-1]
+    with model.traced(Need.ATTENTION_GRADIENT, Backward.PLAIN):
+        assert ("forward" in vars(block)) is shortened
+    for needs, backward in [
+        (Need.ATTENTION, Backward.PLAIN),
+        (Need.ATTENTION_GRADIENT | Need.GRAPH, Backward.PLAIN),
+        (Need.TOKEN_GRADIENT, Backward.LIBRA),
+    ]:
+        with model.traced(needs, backward):
+            assert "forward" not in vars(block)
+    assert "forward" not in vars(block)
 
 
 def test_a_forward_that_somebody_else_has_set_stays() -> None:

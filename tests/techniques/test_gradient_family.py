@@ -14,6 +14,7 @@ from vit_by_hand import Run, gradients, run
 from vitreport.model.layout import Readout, TokenLayout
 from vitreport.model.load import VisionModel
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
+from vitreport.techniques.gradient.token_cam import _by_squaring, _first_eigenvector
 from vitreport.techniques.technique import Observation, Technique, select
 
 TARGETS = [0, 3]
@@ -184,6 +185,19 @@ def test_eigen_cam_is_the_first_principal_component(model: VisionModel) -> None:
         along = along * np.sign(along[np.abs(along).argmax()])
         assert np.abs(found[image].numpy().ravel() - along).max() <= 1e-4 * np.abs(along).max()
         assert found[image].flatten()[found[image].abs().argmax()] > 0
+
+
+def test_the_first_eigenvector_is_the_same_by_products_alone() -> None:
+    """As a GPU finds it: also where the second eigenvalue is nearly as large, and where there is nothing."""
+    basis = torch.linalg.qr(torch.randn(40, 40, dtype=torch.float64, generator=torch.manual_seed(5))).Q
+    values = [torch.linspace(0, 1, 40), torch.linspace(0, 1, 40)[torch.randperm(40)], torch.zeros(40)]
+    values[0][-2] = 0.9999
+    matrices = torch.stack([basis * (1e9 * one.double()) @ basis.mT for one in values])
+    found, vectors = _by_squaring(matrices)
+    expected, known = _first_eigenvector(matrices)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=0)
+    assert float((vectors * known).sum(1)[:2].abs().sub(1).abs().max()) <= 1e-12
+    assert float(vectors[2].abs().max()) == 0
 
 
 def test_the_logit_lens_ends_at_the_model_s_own_logits(model: VisionModel) -> None:

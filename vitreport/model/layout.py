@@ -48,6 +48,11 @@ class TokenLayout:
         """Tokens of an image: prefix and patches."""
         return self.num_prefix_tokens + self.num_patches
 
+    @property
+    def read_in_front(self) -> int | None:
+        """How many tokens at the front are all that the head reads; None where it reads others too."""
+        return {Readout.CLASS_TOKEN: 1, Readout.CLASS_DISTILLATION_MEAN: 2}.get(self.readout)
+
     def to_grid(self, values: Tensor) -> Tensor:
         """Drops the prefix tokens of ``(…, tokens)`` and returns ``(…, rows, cols)``."""
         return values[..., self.num_prefix_tokens :].reshape(*values.shape[:-1], *self.grid)

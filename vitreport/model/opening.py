@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from timm.models.vision_transformer import Attention
+from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,16 +47,29 @@ def unfused(attentions: Sequence[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def without_detours(module: nn.Module, attentions: Sequence[nn.Module]) -> Iterator[None]:
+def without_detours(
+    module: nn.Module, attentions: Sequence[nn.Module], last: nn.Module | None = None, read: int | None = None
+) -> Iterator[None]:
     """Gradients of the same values with fewer copies, where the parts are timm's plain ones.
 
     Queries, keys and values are laid out once for all products, and the gradient of a patch embedding is one
     matrix product, which is several times as fast on a CPU as that of a convolution.
+
+    Args:
+        module: the model.
+        attentions: of each block.
+        last: the last block; None where its gradient is wanted whole.
+        read: how many tokens at the front of what it gives the head reads. No gradient comes from the others,
+            and so none is computed for them.
     """
     changed: list[nn.Module] = []
+    shortened = last if type(last) is Block else None
     for attention in attentions:
         if type(attention) is Attention and getattr(attention, "gate", None) is None:
-            _override(attention, partial(_attend, attention), changed)
+            is_last = shortened is not None and attention is shortened.attn
+            _override(attention, partial(_attend, attention, read if is_last else None), changed)
+    if shortened is not None:
+        _override(shortened, partial(_pass, shortened, read), changed)
     convolution = getattr(getattr(module, "patch_embed", None), "proj", None)
     if type(convolution) is nn.Conv2d and _tiles(convolution):
         _override(convolution, partial(_embed, convolution), changed)
@@ -73,15 +86,37 @@ def _override(part: nn.Module, forward: Callable[..., Tensor], changed: list[nn.
         changed.append(part)
 
 
-def _attend(attention: Any, tokens: Tensor, attn_mask: Tensor | None = None, **others: Any) -> Tensor:
+def _apart(work: Callable[[Tensor], Tensor], rows: Tensor, read: int | None) -> Tensor:
+    """What `work` makes of ``(…, tokens, values)``, token by token, with the gradient of the first `read`."""
+    if read is None:
+        return work(rows)
+    front, others = rows[..., :read, :], rows[..., read:, :]
+    with torch.no_grad():
+        rest = work(others)
+    return torch.cat((work(front), rest), -2)
+
+
+def _pass(block: Any, read: int | None, tokens: Tensor, *masks: Any, **others: Any) -> Tensor:
+    """timm's plain block, ``(batch, tokens, width)`` to the same."""
+    if any(one is not None for one in masks) or any(others.values()):
+        return cast(Tensor, type(block).forward(block, tokens, *masks, **others))
+    tokens = tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens))))
+    return tokens + _apart(
+        lambda rows: block.drop_path2(block.ls2(block.mlp(block.norm2(rows)))), tokens, read
+    )
+
+
+def _attend(
+    attention: Any, read: int | None, tokens: Tensor, attn_mask: Tensor | None = None, **others: Any
+) -> Tensor:
     """timm's open self-attention, ``(batch, tokens, width)`` to the same."""
     if attn_mask is not None or any(others.values()):
         return cast(Tensor, type(attention).forward(attention, tokens, attn_mask=attn_mask, **others))
     queries, keys, values = _Split.apply(attention.qkv(tokens), attention.num_heads)
-    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    shares = attention.attn_drop((queries * attention.scale @ keys.mT).softmax(-1))
-    mixed = attention.norm((shares @ values).transpose(1, 2).flatten(2))
-    return cast(Tensor, attention.proj_drop(attention.proj(mixed)))
+    queries, keys = attention.q_norm(queries) * attention.scale, attention.k_norm(keys)
+    shares = attention.attn_drop(_apart(lambda rows: (rows @ keys.mT).softmax(-1), queries, read))
+    mixed = _apart(lambda rows: rows @ values, shares, read).transpose(1, 2).flatten(2)
+    return _apart(lambda rows: attention.proj_drop(attention.proj(attention.norm(rows))), mixed, read)
 
 
 class _Split(torch.autograd.Function):

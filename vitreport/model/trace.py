@@ -300,7 +300,10 @@ def traced(
     with ExitStack() as stack:
         stack.enter_context(at_rest(module))
         stack.enter_context(unfused(anatomy.attentions))
-        stack.enter_context(without_detours(module, anatomy.attentions))
+        shortened = needs & GRADIENTS and not needs & (Need.GRAPH | Need.BIASES)
+        last = anatomy.blocks[-1] if shortened and backward is Backward.PLAIN and anatomy.blocks else None
+        read = anatomy.layout.read_in_front
+        stack.enter_context(without_detours(module, anatomy.attentions, None if read is None else last, read))
         if backward is Backward.LIBRA:
             stack.enter_context(libra(module))
         for handle in tracer.hooks():

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,22 +50,16 @@ def smallest(values: Tensor, ascending: Sequence[int]) -> list[Tensor | None]:
 def _selected(values: Tensor, ascending: Sequence[int]) -> Tensor:
     """The n-th smallest entry of each row for every n, ``(batch, counts)``; what it holds for 0 is nothing.
 
-    Bits of floats that are not negative have the floats' order. So their upper halves are counted, and only
-    those few entries are looked at whose upper half is that of the n-th one.
+    Each is looked for among the entries that the one before it has left above.
     """
-    entries = (values + 0.0).contiguous().flatten(1)  # no zero has a sign then
-    found = entries.new_zeros(len(entries), len(ascending))
-    for row, kept in zip(entries.numpy(), found.numpy(), strict=True):
-        counted = row.dtype == np.float32 and not np.signbit(row).any()
-        keys = (row.view(np.int32) >> 16).astype(np.uint16) if counted else np.zeros(len(row), np.uint16)
-        least = keys.min()
-        upto = np.bincount(keys - least).cumsum()
-        for place, count in enumerate(ascending):
-            if count:
-                key = int(np.searchsorted(upto, count))
-                alike = row[keys == least + key]
-                rank = count - 1 - (int(upto[key - 1]) if key else 0)
-                kept[place] = np.partition(alike, rank)[rank]
+    rest, start = values.flatten(1).numpy().copy(), 0
+    found = values.new_empty(len(rest), len(ascending))
+    for place, count in enumerate(ascending):
+        if count:
+            rank = count - 1 - start
+            rest.partition(rank, axis=1)
+            found[:, place] = torch.from_numpy(rest[:, rank])
+            rest, start = rest[:, rank:], count - 1
     return found
 
 

@@ -60,7 +60,11 @@ class AttentionStatistics(Observation):
         several = min(MOST_QUERIES, layout.num_patches)
         queries = torch.linspace(0, layout.num_patches - 1, several).round().long()
         queries = queries.to(context.trace.logits.device)
-        found = [_numbers(attention, layout, queries) for attention in context.trace.attention]
+        distances = _distances(layout, queries)
+        found = [
+            _numbers(attention, queries + layout.num_prefix_tokens, distances)
+            for attention in context.trace.attention
+        ]
         numbers = torch.stack(found, 2).float().cpu().numpy()
         for image in numbers:
             names = ("entropy", "distance", "prefix_mass", "redundancy")
@@ -77,14 +81,13 @@ def _distances(layout: TokenLayout, queries: Tensor) -> Tensor:
     return torch.cdist(places[queries], places)
 
 
-def _numbers(attention: Tensor, layout: TokenLayout, queries: Tensor) -> Tensor:
-    """``(batch, heads, tokens, tokens)`` to ``(batch, 4, heads)``."""
-    prefix = layout.num_prefix_tokens
-    asked = attention.index_select(2, queries + prefix).float()
+def _numbers(attention: Tensor, queries: Tensor, distances: Tensor) -> Tensor:
+    """``(batch, heads, tokens, tokens)``, some of its rows, to ``(batch, 4, heads)``."""
+    asked = attention.index_select(2, queries).float()
     entropy = -asked.clamp(min=1e-30).log_().mul_(asked).sum((2, 3)) / len(queries)
-    patches = asked[..., prefix:]
+    patches = asked[..., -distances.shape[1] :]
     on_patches = patches.sum(-1)
-    weighted = (patches * _distances(layout, queries)).sum(-1)
+    weighted = (patches * distances).sum(-1)
     distance = (weighted / on_patches.clamp(min=1e-12)).mean(2)
     return torch.stack((entropy, distance, 1 - on_patches.mean(2), _redundancy(patches.flatten(2))), 1)
 

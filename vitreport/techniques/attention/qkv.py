@@ -123,37 +123,36 @@ def pattern_scores(context: Context) -> dict[str, Tensor]:
     inside = max(1, round(OBJECT_SHARE * layout.num_patches))
     member = torch.zeros_like(relevance, dtype=torch.bool)
     member.scatter_(1, relevance.topk(inside, 1).indices, True)
-    counters = torch.stack([torch.ones_like(relevance), member.float()], 2)
+    counters = torch.stack([torch.ones_like(relevance), member.float()], 1).unsqueeze(1)
     one_way, two_way = [], []
     for projections in context.trace.projections:
         queries, keys = (
-            projection[:, :, layout.num_prefix_tokens :].mT.contiguous()
+            projection[:, :, layout.num_prefix_tokens :]
             for projection in (projections.queries, projections.keys)
         )
-        shape = queries.shape[1:3]
         positive_q, positive_k = _positive(queries), _positive(keys)
-        count_q, count_k = ((positive @ counters).unbind(2) for positive in (positive_q, positive_k))
-        both = (positive_q * positive_k).sum(2)
+        count_q, count_k = ((counters @ positive).unbind(2) for positive in (positive_q, positive_k))
+        both = positive_q.mul_(positive_k).sum(2)
         auc = _auc(keys, member)
-        share_q = count_q[0].reshape(-1, *shape) / layout.num_patches
+        share_q = count_q[0] / layout.num_patches
         one_way.append(share_q * 2 * (auc - 0.5).clamp(min=0))
-        two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside).reshape(-1, *shape))
+        two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside))
     return {"one_way": torch.stack(one_way, 1), "two_way": torch.stack(two_way, 1)}
 
 
 def _positive(values: Tensor) -> Tensor:
-    """1 where positive, else 0, ``(batch, heads * channels, patches)``.
+    """1 where positive, else 0, of the same shape.
 
     The comparison writes floats at once, which takes half the time of comparing and casting.
     """
-    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device)).flatten(1, 2)
+    return torch.gt(values, 0, out=torch.empty(values.shape, device=values.device))
 
 
 Counts = tuple[Tensor, ...]
 
 
 def _two_way(positive_q: Counts, positive_k: Counts, both: Tensor, patches: int, inside: int) -> Tensor:
-    """Scores ``(batch, channels)`` from counts of positive patches.
+    """Scores ``(batch, heads, channels)`` from counts of positive patches.
 
     Args:
         positive_q: of the query, (in all patches, in those of the object).
@@ -185,20 +184,21 @@ def _auc(values: Tensor, member: Tensor) -> Tensor:
     bit of each value's mantissa, so that a plain sort, without indices, gives the ranks of the members.
 
     Args:
-        values: ``(batch, heads, channels, patches)``, not necessarily contiguous.
+        values: ``(batch, heads, patches, channels)``.
         member: ``(batch, patches)``, the same number of members in each image.
 
     Returns:
         ``(batch, heads, channels)`` in [0, 1].
     """
-    tagged = values.float().clone(memory_format=torch.contiguous_format)
+    tagged = values.mT.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     bits = tagged.view(torch.int32)
     bits &= -2
     bits |= member[:, None, None].int()
-    patches = values.shape[-1]
+    patches = tagged.shape[-1]
     positions = torch.arange(patches, device=values.device, dtype=torch.float32)
     members = int(member[0].sum())
     bits = sort_rows(tagged).view(torch.int32)
-    rank_sum = (bits & 1).float() @ positions
-    area = (rank_sum - members * (members - 1) / 2) / (members * (patches - members))
-    return torch.where((bits[..., 0] | 1) == (bits[..., -1] | 1), 0.5, area)
+    flat = (bits[..., 0] | 1) == (bits[..., -1] | 1)
+    bits &= 1
+    area = (bits.float() @ positions - members * (members - 1) / 2) / (members * (patches - members))
+    return torch.where(flat, 0.5, area)
