@@ -48,7 +48,7 @@ def unfused(attentions: Sequence[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def without_detours(
-    module: nn.Module, attentions: Sequence[nn.Module], last: nn.Module | None = None, read: int | None = None
+    module: nn.Module, attentions: Sequence[nn.Module], read: int | None = None
 ) -> Iterator[None]:
     """Gradients of the same values with fewer copies, where the parts are timm's plain ones.
 
@@ -58,12 +58,12 @@ def without_detours(
     Args:
         module: the model.
         attentions: of each block.
-        last: the last block; None where its gradient is wanted whole.
-        read: how many tokens at the front of what it gives the head reads. No gradient comes from the others,
-            and so none is computed for them.
+        read: how many tokens at the front of what the last block gives are all that is read of it: no
+            gradient comes from the others, and none is computed for them. None computes all.
     """
     changed: list[nn.Module] = []
-    shortened = last if type(last) is Block else None
+    last = next(iter(getattr(module, "blocks", ())[-1:]), None)
+    shortened = last if type(last) is Block and read is not None else None
     for attention in attentions:
         if type(attention) is Attention and getattr(attention, "gate", None) is None:
             is_last = shortened is not None and attention is shortened.attn
@@ -86,14 +86,33 @@ def _override(part: nn.Module, forward: Callable[..., Tensor], changed: list[nn.
         changed.append(part)
 
 
-def _apart(work: Callable[[Tensor], Tensor], rows: Tensor, read: int | None) -> Tensor:
-    """What `work` makes of ``(…, tokens, values)``, token by token, with the gradient of the first `read`."""
-    if read is None:
-        return work(rows)
-    front, others = rows[..., :read, :], rows[..., read:, :]
-    with torch.no_grad():
-        rest = work(others)
-    return torch.cat((work(front), rest), -2)
+def _row_by_row(work: Callable[..., Tensor], read: int | None, rows: Tensor, *others: Tensor) -> Tensor:
+    """What `work` makes of ``(…, tokens, values)``, token by token; with a gradient for the first `read`."""
+    return work(rows, *others) if read is None else cast(Tensor, _Front.apply(work, read, rows, *others))
+
+
+class _Front(torch.autograd.Function):
+    """Work whose result is used for the first tokens alone, as far as gradients go."""
+
+    @staticmethod
+    def forward(
+        context: Any, work: Callable[..., Tensor], read: int, rows: Tensor, *others: Tensor
+    ) -> Tensor:
+        """The work on all tokens, to the last bit as if nothing were spared."""
+        context.save_for_backward(rows, *others)
+        context.work, context.read = work, read
+        return work(rows, *others)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The work on the first tokens once more, and the gradient of it."""
+        rows, *others = context.saved_tensors
+        with torch.enable_grad():
+            given = [one.detach().requires_grad_() for one in (rows[..., : context.read, :], *others)]
+            found = torch.autograd.grad(context.work(*given), given, gradient[..., : context.read, :])
+        whole = torch.zeros_like(rows)
+        whole[..., : context.read, :] = found[0]
+        return None, None, whole, *found[1:]
 
 
 def _pass(block: Any, read: int | None, tokens: Tensor, *masks: Any, **others: Any) -> Tensor:
@@ -101,8 +120,8 @@ def _pass(block: Any, read: int | None, tokens: Tensor, *masks: Any, **others: A
     if any(one is not None for one in masks) or any(others.values()):
         return cast(Tensor, type(block).forward(block, tokens, *masks, **others))
     tokens = tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens))))
-    return tokens + _apart(
-        lambda rows: block.drop_path2(block.ls2(block.mlp(block.norm2(rows)))), tokens, read
+    return tokens + _row_by_row(
+        lambda rows: block.drop_path2(block.ls2(block.mlp(block.norm2(rows)))), read, tokens
     )
 
 
@@ -113,10 +132,12 @@ def _attend(
     if attn_mask is not None or any(others.values()):
         return cast(Tensor, type(attention).forward(attention, tokens, attn_mask=attn_mask, **others))
     queries, keys, values = _Split.apply(attention.qkv(tokens), attention.num_heads)
-    queries, keys = attention.q_norm(queries) * attention.scale, attention.k_norm(keys)
-    shares = attention.attn_drop(_apart(lambda rows: (rows @ keys.mT).softmax(-1), queries, read))
-    mixed = _apart(lambda rows: rows @ values, shares, read).transpose(1, 2).flatten(2)
-    return _apart(lambda rows: attention.proj_drop(attention.proj(attention.norm(rows))), mixed, read)
+    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    shares = attention.attn_drop(
+        _row_by_row(lambda rows, keys: (rows @ keys.mT).softmax(-1), read, queries * attention.scale, keys)
+    )
+    mixed = _row_by_row(torch.matmul, read, shares, values).transpose(1, 2).flatten(2)
+    return _row_by_row(lambda rows: attention.proj_drop(attention.proj(attention.norm(rows))), read, mixed)
 
 
 class _Split(torch.autograd.Function):

@@ -281,7 +281,12 @@ class Tracer:
 
 @contextmanager
 def traced(
-    module: nn.Module, anatomy: Anatomy, needs: Need, backward: Backward = Backward.PLAIN
+    module: nn.Module,
+    anatomy: Anatomy,
+    needs: Need,
+    backward: Backward = Backward.PLAIN,
+    *,
+    whole: bool = False,
 ) -> Iterator[Tracer]:
     """Opens a model for tracing and leaves it as it was found.
 
@@ -292,6 +297,8 @@ def traced(
         anatomy: where its parts are.
         needs: what to capture.
         backward: which gradient to take.
+        whole: whether the last block has a gradient for tokens, too, that the head does not read: it is
+            zero, but those who hook the block's modules may want it.
 
     Raises:
         UnsupportedModelError: the model's queries and keys are needed and cannot be read.
@@ -300,10 +307,9 @@ def traced(
     with ExitStack() as stack:
         stack.enter_context(at_rest(module))
         stack.enter_context(unfused(anatomy.attentions))
-        shortened = needs & GRADIENTS and not needs & (Need.GRAPH | Need.BIASES)
-        last = anatomy.blocks[-1] if shortened and backward is Backward.PLAIN and anatomy.blocks else None
-        read = anatomy.layout.read_in_front
-        stack.enter_context(without_detours(module, anatomy.attentions, None if read is None else last, read))
+        whole = whole or backward is Backward.LIBRA or bool(needs & Need.BIASES)
+        read = None if whole else anatomy.layout.read_in_front
+        stack.enter_context(without_detours(module, anatomy.attentions, read))
         if backward is Backward.LIBRA:
             stack.enter_context(libra(module))
         for handle in tracer.hooks():

@@ -115,7 +115,7 @@ class _Pass:
         self._given: dict[nn.Module, Tensor] = {}
         self._gave: dict[nn.Module, Tensor] = {}
         with ExitStack() as stack:
-            tracer = stack.enter_context(traced(module, anatomy, NEEDS))
+            tracer = stack.enter_context(traced(module, anatomy, NEEDS, whole=True))
             for part in self._recorded():
                 stack.callback(part.register_forward_hook(self._record).remove)
             forward = tracer.forward(pixels)
