@@ -19,6 +19,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions are in TF32 by default, which is not what the CPU computes."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 def on_the_gpu(here: VisionModel) -> VisionModel:
     return explainable(copy.deepcopy(here.module).cuda(), here.input_size)
 

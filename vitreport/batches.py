@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -34,7 +34,9 @@ class Prepared:
     reason: str | None = None
 
 
-def prepared_batches(plan: Plan, groups: Iterable[Sequence[ImageRef]]) -> Iterator[list[Prepared]]:
+def prepared_batches(
+    plan: Plan, groups: Iterable[Sequence[ImageRef]]
+) -> Generator[list[Prepared], None, None]:
     """Batches of images, in order; the next ones are decoded, in threads, while the model has the last.
 
     Args:
