@@ -54,7 +54,7 @@ class _Maps:
         values = (
             np.zeros((len(self.image_ids), 0, 0), np.float32) if self.values is None else self.values.numpy()
         )
-        finite = np.isfinite(values).all((1, 2)).tolist()
+        finite: list[bool] = np.isfinite(values).all((1, 2)).tolist()  # type: ignore[assignment]
         targets = self.targets or [None] * len(finite)
         rows = zip(self.image_ids, targets, values, finite, self.sound.tolist(), strict=True)
         for image_id, target, value, is_finite, is_sound in rows:

@@ -22,7 +22,7 @@ def arrival(device: torch.device) -> Callable[[], None]:
     """What waits, in any thread, for all copies from `device` that this thread has begun so far."""
     if device.type != "cuda":
         return lambda: None
-    event = torch.cuda.Event(blocking=True)
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(device))
     return event.synchronize
 

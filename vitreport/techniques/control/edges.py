@@ -38,8 +38,8 @@ class Edges(Technique):
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
         """See `Technique.attribute_all`."""
         pixels = context.trace.pixels
-        std = np.float32(context.model.preparation.config["std"])  # the mean has no slope
-        red, green, blue = (std * np.float32(_LUMINANCE)).tolist()
+        std = np.array(context.model.preparation.config["std"], np.float32)  # the mean has no slope
+        red, green, blue = (std * np.array(_LUMINANCE, np.float32)).tolist()
         luminance = (pixels[:, 0] * red).add_(pixels[:, 1], alpha=green).add_(pixels[:, 2], alpha=blue)
         maps = patch_means(_steepness(luminance), context.model.layout.grid)
         for _ in techniques:
