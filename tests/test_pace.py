@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from test_explainer import settings, small_shards, stored, tiny
 
 import vitreport.batches
@@ -71,6 +72,24 @@ def test_no_more_than_two_shards_are_held(
     monkeypatch.setattr(Explainer, "_explain", on_batch)
     explain(settings(pictures), tmp_path / "run")
     assert written == [0, 1, 2]
+
+
+def test_maps_are_computed_in_float32_proper_and_the_switches_are_left_as_they_were(
+    tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    for switch in switches:
+        monkeypatch.setattr(switch, "allow_tf32", True)
+    forward, seen = Tracer.forward, set()
+
+    def on_forward(self: Tracer, pixels: Any) -> Any:
+        seen.update(switch.allow_tf32 for switch in switches)
+        return forward(self, pixels)
+
+    monkeypatch.setattr(Tracer, "forward", on_forward)
+    explain(settings(pictures), tmp_path / "run")
+    assert seen == {False}
+    assert all(switch.allow_tf32 for switch in switches)
 
 
 @pytest.fixture

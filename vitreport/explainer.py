@@ -18,6 +18,7 @@ from vitreport.engines import EXPLAIN, Receipt
 from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
 from vitreport.findings import NO_LOGITS, Findings, columns
+from vitreport.model.environment import exact_float32
 from vitreport.model.head import Head
 from vitreport.model.memory import SHORT_OF_MEMORY, lacks_memory, release
 from vitreport.model.trace import Backward, Forward, Need, Tracer
@@ -79,7 +80,7 @@ class Explainer:
         if len(todo) < len(groups):
             yield Receipt(sum(map(len, groups.values())) - sum(len(groups[shard]) for shard in todo))
         batches = prepared_batches(self.plan, (groups[shard] for shard in todo))
-        with closing(batches), Background() as writer:
+        with exact_float32(), closing(batches), Background() as writer:
             for shard, several in groupby(batches, key=lambda batch: batch[0].ref.shard):
                 pending = self.pending(shard)
                 findings = Findings(self.plan.model.layout.grid)
