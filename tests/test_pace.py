@@ -17,6 +17,7 @@ from vitreport import explain
 from vitreport.batches import Prepared, prepared_batches
 from vitreport.explainer import Explainer
 from vitreport.explanation import ImageRef
+from vitreport.model.environment import exact_float32
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Tracer
 from vitreport.plan import Plan, make_plan
@@ -78,8 +79,6 @@ def test_maps_are_computed_in_float32_proper_and_the_switches_are_left_as_they_w
     tiny: VisionModel, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     switches = torch.backends.cuda.matmul, torch.backends.cudnn
-    for switch in switches:
-        monkeypatch.setattr(switch, "allow_tf32", True)
     forward, seen = Tracer.forward, set()
 
     def on_forward(self: Tracer, pixels: Any) -> Any:
@@ -87,9 +86,12 @@ def test_maps_are_computed_in_float32_proper_and_the_switches_are_left_as_they_w
         return forward(self, pixels)
 
     monkeypatch.setattr(Tracer, "forward", on_forward)
-    explain(settings(pictures), tmp_path / "run")
-    assert seen == {False}
-    assert all(switch.allow_tf32 for switch in switches)
+    with exact_float32():  # which leaves this test's switches as they were, too
+        for switch in switches:
+            switch.allow_tf32 = True
+        explain(settings(pictures), tmp_path / "run")
+        assert seen == {False}
+        assert all(switch.allow_tf32 for switch in switches)
 
 
 @pytest.fixture
