@@ -37,7 +37,7 @@ def device_name(device: str) -> str:
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """GPUs take float32 for what it is meanwhile: TF32, torch's default in convolutions, has 13 bits less."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:
