@@ -69,9 +69,9 @@ class LogitLens(Observation):
             yield [
                 {
                     "blocks": lens.shape[1],
-                    "classes": order,
+                    "classes": order.tolist(),
                     "logits": of_image.ravel(),
                     "scores": share.ravel(),
-                    "first": first,
+                    "first": first.tolist(),
                 }
             ]
