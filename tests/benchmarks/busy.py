@@ -10,13 +10,14 @@ from unittest.mock import patch
 
 import torch
 
+from vitreport.explainer import Explainer
 from vitreport.findings import Findings
 from vitreport.model.trace import Tracer
 from vitreport.techniques.technique import TECHNIQUES, Observation
 
 
 class Busy(AbstractContextManager["Busy"]):
-    """Counts the time of forward passes, gradients, maps and observations while it is open.
+    """Counts the time of the explain stage's forward passes, gradients, maps and observations.
 
     On a GPU that is the time from the first to the last piece of work of each of these calls, by its own
     clock; what the CPU does between the calls, and with an observation's values, does not count. On the
@@ -27,11 +28,13 @@ class Busy(AbstractContextManager["Busy"]):
         self._on_gpu = device == "cuda"
         self._patches = ExitStack()
         self._depth = 0
+        self._explaining = False
         self._spans: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> Self:
         for place, name in ((Tracer, "forward"), (Tracer, "gradient"), (Findings, "_attribute")):
             self._patches.enter_context(patch.object(place, name, self._around(getattr(place, name))))
+        self._patches.enter_context(patch.object(Explainer, "in_turn", self._during(Explainer.in_turn)))
         for kind in TECHNIQUES.values():
             if issubclass(kind, Observation):
                 self._patches.enter_context(patch.object(kind, "observe", self._around_first(kind.observe)))
@@ -58,7 +61,7 @@ class Busy(AbstractContextManager["Busy"]):
     @contextmanager
     def _span(self) -> Iterator[None]:
         """A call that is made within another counts as part of that."""
-        began = None if self._depth else self._moment()
+        began = self._moment() if self._explaining and not self._depth else None
         self._depth += 1
         try:
             yield
@@ -66,6 +69,18 @@ class Busy(AbstractContextManager["Busy"]):
             self._depth -= 1
             if began is not None:
                 self._spans.append((began, self._moment()))
+
+    def _during(self, in_turn: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        """What loading a model computes is no part of the stage."""
+
+        def call(*given: Any) -> Iterator[Any]:
+            self._explaining = True
+            try:
+                yield from in_turn(*given)
+            finally:
+                self._explaining = False
+
+        return call
 
     def _around(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
