@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from tiny_model import EVERYTHING, VARIANTS, every_technique, explainable, fits,
 
 from vitreport.faithfulness.metric import Case
 from vitreport.faithfulness.relevance_gain import RelevanceGain
+from vitreport.model.environment import exact_float32
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import automatic_batch_size
 from vitreport.model.trace import Backward
@@ -17,6 +19,13 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def float32() -> Iterator[None]:
+    """As in a run: convolutions are in TF32 by default, which is not what the CPU computes."""
+    with exact_float32():
+        yield
 
 
 def on_the_gpu(here: VisionModel) -> VisionModel:

@@ -272,8 +272,8 @@ def test_images_that_vanish_before_they_are_scored_are_said(
 ) -> None:
     gone: set[str] = set()
 
-    def vanish(plan: Any, refs: Any) -> Any:
-        for batch in prepared_batches(plan, refs):
+    def vanish(plan: Any, groups: Any) -> Any:
+        for batch in prepared_batches(plan, groups):
             yield [Prepared(one.ref, reason="gone") if one.ref.id in gone else one for one in batch]
 
     monkeypatch.setattr(vitreport.sample, "prepared_batches", vanish)

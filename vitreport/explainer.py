@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from vitreport.background import Background
 from vitreport.batches import Prepared, prepared_batches
 from vitreport.engines import EXPLAIN, Receipt
 from vitreport.errors import SettingsError
 from vitreport.explanation import Explanation, Prediction
 from vitreport.findings import NO_LOGITS, Findings, columns
+from vitreport.model.environment import exact_float32
 from vitreport.model.head import Head
 from vitreport.model.memory import SHORT_OF_MEMORY, lacks_memory, release
 from vitreport.model.trace import Backward, Forward, Need, Tracer
+from vitreport.model.transfer import arrival, fetched
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
 from vitreport.store.folder import images_part, technique_part
@@ -65,16 +71,36 @@ class Explainer:
 
     def __call__(self, shard: int) -> Iterator[Receipt]:
         """Explains what is pending in a shard, one batch after the other, then writes its parts."""
-        refs = self.plan.shards[shard]
-        if self.is_done(shard):
-            yield Receipt(len(refs))
-            return
-        pending = self.pending(shard)
-        findings = Findings(self.plan.model.layout.grid)
-        techniques, size = [technique for _, technique in pending], self.plan.batch_size
-        for batch in prepared_batches(self.plan, refs):
-            size = yield from self._explain_what_fits(batch, techniques, findings, size)
-        for record, _ in pending:
+        return self.in_turn([shard])
+
+    def in_turn(self, shards: Sequence[int]) -> Iterator[Receipt]:
+        """Explains shards in order; while one is explained, the parts of the last one are written."""
+        groups = {shard: self.plan.shards[shard] for shard in shards}
+        todo = [shard for shard in shards if not self.is_done(shard)]
+        if len(todo) < len(groups):
+            yield Receipt(sum(map(len, groups.values())) - sum(len(groups[shard]) for shard in todo))
+        batches = prepared_batches(self.plan, (groups[shard] for shard in todo))
+        with exact_float32(), closing(batches), Background() as writer:
+            for shard, several in groupby(batches, key=lambda batch: batch[0].ref.shard):
+                pending = self.pending(shard)
+                findings = Findings(self.plan.model.layout.grid)
+                techniques, size = [technique for _, technique in pending], self.plan.batch_size
+                for batch in several:
+                    writer.check()
+                    size = yield from self._explain_what_fits(batch, techniques, findings, size)
+                records, arrived = [record for record, _ in pending], arrival(self.plan.model.device)
+                writer.start(partial(self._write, shard, records, findings, arrived))
+
+    def _write(
+        self,
+        shard: int,
+        records: Sequence[TechniqueRecord],
+        findings: Findings,
+        arrived: Callable[[], None],
+    ) -> None:
+        """Writes the parts of a shard, when its maps have arrived; that of its images comes last."""
+        arrived()
+        for record in records:
             self.folder.write_table(technique_part(record, shard), findings.table(record))
         if not self.folder.has(images_part(shard)):
             self.folder.write_table(images_part(shard), images_table(findings.explanations))
@@ -175,7 +201,7 @@ class Explainer:
         targets_of = list(columns(explained)) if techniques else []
         for place, classes in enumerate(targets_of):
             chosen = [0 if index is None else index for index in classes]
-            targets = torch.tensor(chosen, device=forward.logits.device)
+            targets = torch.tensor(chosen).to(forward.logits.device, non_blocking=True)
             trace = tracer.gradient(forward, targets, keep_graph=place + 1 < len(targets_of))
             context = Context(trace, plan.model, ids, plan.settings.seed, chunk)
             due = [technique for technique in techniques if technique.class_specific or place == 0]
@@ -196,9 +222,9 @@ class Explainer:
     ) -> Iterator[Receipt]:
         """Explains those images of a batch, one by one, that a capped technique takes."""
         capped = self._capped(technique)
-        for alone, target in zip(context.each(), classes, strict=True):
-            if alone.image_ids[0] in capped and (target is not None or not technique.class_specific):
-                findings.add(alone, [technique], [target], first=True)
+        for place, target in enumerate(classes):
+            if context.image_ids[place] in capped and (target is not None or not technique.class_specific):
+                findings.add(context.only([place]), [technique], [target], first=True)
                 yield Receipt(1, stage=technique.key)
 
     def _capped(self, technique: Explainable) -> set[str]:
@@ -216,12 +242,12 @@ class Explainer:
         logits = logits.detach().float()
         if model.head is Head.NONE:
             return [Explanation(image.ref, None, image.view) for image in usable]
-        scores = model.head.scores(logits).cpu()
         depth = min(max(TOP_K, targets.most), logits.shape[1])
-        ranking = logits.topk(depth, 1).indices.cpu().tolist()
+        scores, ranking, sound = fetched(
+            model.head.scores(logits), logits.topk(depth, 1).indices, logits.isfinite().all(1)
+        )
         found = []
-        sound = logits.isfinite().all(1).tolist()
-        for image, row, order, is_sound in zip(usable, scores, ranking, sound, strict=True):
+        for image, row, order, is_sound in zip(usable, scores, ranking.tolist(), sound, strict=True):
             if not is_sound:
                 found.append(Explanation(image.ref, NO_LOGITS))
                 continue

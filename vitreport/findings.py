@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from vitreport.explanation import Attribution, Explanation
 from vitreport.model.layout import patch_sums
 from vitreport.model.memory import lacks_memory
 from vitreport.model.trace import Need
+from vitreport.model.transfer import to_host
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import maps_table, observations_table
 from vitreport.techniques.technique import (
@@ -29,29 +31,81 @@ NO_LOGITS = "the model gives values that are not finite (NaN or infinite) for th
 """Why such an image is set aside: nothing follows from it, and no map of it would explain anything."""
 
 
+@dataclass(frozen=True)
+class _Maps:
+    """One setting's maps of some images.
+
+    Attributes:
+        image_ids: of the images.
+        targets: explained classes, None where an image has no further one; empty where none matters.
+        sound: whether the model gives nothing but finite values, ``(images,)``.
+        values: ``(images, rows, cols)``, float32; None where `error` is set.
+        error: why there are none.
+    """
+
+    image_ids: Sequence[str]
+    targets: Sequence[int | None]
+    sound: Tensor
+    values: Tensor | None
+    error: str | None
+
+    def rows(self, key: str) -> Iterator[tuple[str, Attribution]]:
+        """The maps of those images that have one, with the images' ids."""
+        values = (
+            np.zeros((len(self.image_ids), 0, 0), np.float32) if self.values is None else self.values.numpy()
+        )
+        finite: list[bool] = np.isfinite(values).all((1, 2)).tolist()  # type: ignore[assignment]
+        targets = self.targets or [None] * len(finite)
+        rows = zip(self.image_ids, targets, values, finite, self.sound.tolist(), strict=True)
+        for image_id, target, value, is_finite, is_sound in rows:
+            if is_sound and (target is not None or not self.targets):
+                error = self.error or (None if is_finite else _NOT_FINITE)
+                yield image_id, Attribution(key, target, value, error)
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """What one observation says of some images; `sound` as of `_Maps`."""
+
+    image_ids: Sequence[str]
+    sound: Tensor
+    found: Sequence[Sequence[Mapping[str, Any]]]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of sound images, each with its image's id."""
+        for image_id, rows, is_sound in zip(self.image_ids, self.found, self.sound.tolist(), strict=True):
+            if is_sound:
+                yield from ({"id": image_id, **row} for row in rows)
+
+
 class Findings:
-    """What a shard's batches found, until it is written."""
+    """What a shard's batches found, until it is written.
+
+    Maps may still be on their way from the device: `table` is for after their `arrival`.
+    """
 
     def __init__(self, grid: tuple[int, int]) -> None:
         self._grid = grid
         self.explanations: list[Explanation] = []
-        self._maps: dict[str, list[tuple[str, Attribution]]] = defaultdict(list)
-        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._maps: dict[str, list[_Maps]] = defaultdict(list)
+        self._observed: dict[str, list[_Observed]] = defaultdict(list)
 
     def table(self, record: TechniqueRecord) -> Any:
         """The part of a technique, rows in the order of the images, then of their targets."""
         if record.kind == "observation":
-            return observations_table(self._rows[record.key], record.columns)
+            observed = self._observed.get(record.key, ())
+            return observations_table([row for one in observed for row in one.rows()], record.columns)
         order = {explanation.ref.id: place for place, explanation in enumerate(self.explanations)}
-        return maps_table(sorted(self._maps[record.key], key=lambda row: order[row[0]]))
+        rows = [row for maps in self._maps.get(record.key, ()) for row in maps.rows(record.key)]
+        return maps_table(sorted(rows, key=lambda row: order[row[0]]))
 
     def take(self, others: Findings) -> None:
         """Adds what was found of further images."""
         self.explanations += others.explanations
         for key, maps in others._maps.items():
             self._maps[key] += maps
-        for key, rows in others._rows.items():
-            self._rows[key] += rows
+        for key, observed in others._observed.items():
+            self._observed[key] += observed
 
     def add(
         self,
@@ -88,7 +142,7 @@ class Findings:
         try:
             maps = list(type(members[0]).attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
-            arrays: list[Any] = [_checked(values, len(classes), self._grid) for values in maps]
+            kept: list[Tensor | None] = [_checked(values, len(classes), self._grid) for values in maps]
         except FAILURES as failure:
             if lacks_memory(failure):
                 raise
@@ -97,15 +151,11 @@ class Findings:
                     self._attribute(alone, members, [target])
                 return
             error = _describe(failure)
-            arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
-        for member, values in zip(members, arrays, strict=True):
-            rows = zip(context.image_ids, classes, values, _sound(context), strict=True)
-            for image_id, target, value, is_sound in rows:
-                if is_sound and (not member.class_specific or target is not None):
-                    shown = target if member.class_specific else None
-                    wrong = error or (None if np.isfinite(value).all() else _NOT_FINITE)
-                    row = (image_id, Attribution(member.key, shown, value, wrong))
-                    self._maps[member.key].append(row)
+            kept = [None] * len(members)
+        for member, values in zip(members, kept, strict=True):
+            targets = classes if member.class_specific else ()
+            maps_of_member = _Maps(context.image_ids, targets, _sound(context), values, error)
+            self._maps[member.key].append(maps_of_member)
 
     def _observe(self, context: Context, technique: Observation, classes: Sequence[int | None]) -> None:
         observed: list[Sequence[Mapping[str, Any]]] = []
@@ -121,23 +171,26 @@ class Findings:
                     self._observe(alone, technique, [target])
                 return
             observed = [[{"error": _describe(failure)}] for _ in classes]
-        found = zip(context.image_ids, classes, observed, _sound(context), strict=True)
-        for image_id, target, rows, is_sound in found:
-            if is_sound and (not technique.class_specific or target is not None):
-                self._rows[technique.key] += [{"id": image_id, **row} for row in rows]
+        if technique.class_specific:
+            observed = [
+                [] if target is None else rows for rows, target in zip(observed, classes, strict=True)
+            ]
+        self._observed[technique.key].append(_Observed(context.image_ids, _sound(context), observed))
 
 
-def _sound(context: Context) -> list[bool]:
-    """Of each image, whether the model gives nothing but finite values."""
-    sound: list[bool] = context.trace.logits.isfinite().all(1).tolist()
-    return sound
+def _sound(context: Context) -> Tensor:
+    """Of each image, whether the model gives nothing but finite values; on its way from the device."""
+    return context.once("finite logits", lambda: to_host(context.trace.logits.isfinite().all(1)))
 
 
-def _checked(values: Tensor, images: int, grid: tuple[int, int]) -> Any:
-    """A technique's maps as numpy float32 ``(images, rows, cols)``; pixels are summed up patch by patch."""
+def _checked(values: Tensor, images: int, grid: tuple[int, int]) -> Tensor:
+    """A technique's maps, float32 ``(images, rows, cols)``, on their way from the device.
+
+    Pixels are summed up patch by patch.
+    """
     if values.dim() != 3 or len(values) != images:
         raise ValueError(f"it gave maps of shape {tuple(values.shape)} for {images} images")
-    return patch_sums(values.float(), grid).cpu().numpy()
+    return to_host(patch_sums(values.float(), grid))
 
 
 def _describe(failure: Exception) -> str:

@@ -83,7 +83,7 @@ class SampleReader:
         refs = [
             ref for shard in self.plan.shards.values() for ref in shard if ref.id in by_id
         ]  # in id order, as the shards are
-        images = [image for batch in prepared_batches(self.plan, refs) for image in batch]
+        images = [image for batch in prepared_batches(self.plan, [refs]) for image in batch]
         gone = [image for image in images if image.pixels is None]
         images = [image for image in images if image.pixels is not None]
         if not images:

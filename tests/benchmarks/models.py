@@ -10,6 +10,8 @@ from vitreport.model.load import VisionModel, as_vision_model
 
 
 def seeded_model(name: str, device: str, **options: object) -> VisionModel:
+    """A model of timm with random weights; from then on a GPU computes in float32, never in TF32."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
     module = timm.create_model(name, pretrained=False, **options).to(device)
     return as_vision_model(

@@ -1,6 +1,6 @@
 """Eight maps in our one pass against the public way: one image, one technique, one pass each.
 
-    python -m tests.benchmarks.peers [--batch 32 --threads 2]
+    python -m tests.benchmarks.peers [--batch 32 --threads 2] [--device cuda --batch 128]
 
 Grad-CAM, LayerCAM and input x gradient are those of grad-cam and captum where these are installed
 (``pip install -e '.[bench]'``). The others have no package; their public code explains one image at a time,
@@ -78,17 +78,18 @@ class OpenModel:
 
 def _rolled_out(matrices: list[Tensor]) -> Tensor:
     """The weakest entries discarded, the identity added, rows normalised, all multiplied."""
-    total = torch.eye(len(matrices[0]))
+    one = torch.eye(len(matrices[0]), device=matrices[0].device)
+    total = one
     for matrix in matrices:
         flat = matrix.clone().flatten()
         flat[flat.topk(int(len(flat) * DISCARD), largest=False).indices] = 0
-        mixed = flat.view_as(matrix) + torch.eye(len(matrix))
+        mixed = flat.view_as(matrix) + one
         total = mixed / mixed.sum(-1, keepdim=True) @ total
     return total[0, 1:]
 
 
 def _updated(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    total = torch.eye(pairs[0][0].shape[-1])
+    total = torch.eye(pairs[0][0].shape[-1], device=pairs[0][0].device)
     for attention, gradient in pairs:
         total = total + (attention * gradient).clamp(min=0).mean(0) @ total
     return total[0, 1:]
@@ -175,24 +176,25 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     parser.add_argument("--model", default="deit_tiny_patch16_224")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--pictures", type=int, default=2, help="that each public way explains in a round")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     Clock.now = staticmethod(time.process_time if given.clock == "cpu" else time.perf_counter)
-    model = seeded_model(given.model, "cpu")
+    model = seeded_model(given.model, given.device)
     techniques = select(OURS)
-    pixels = torch.randn(given.batch, 3, *model.input_size)
+    pixels = torch.randn(given.batch, 3, *model.input_size, device=given.device)
     peers = peers_of(model.module, model.layout.grid)
     plain: list[float] = []
     ours: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     for number in range(given.rounds + 1):
-        began = Clock.now()
+        clock = Clock(model.device)
         with torch.no_grad():
             model.module(pixels)
-        forward = Clock.now() - began
+        forward = clock.lap()
         batch = sum(explain_batch(model, techniques, pixels).values())
         found = {name: _seconds(peer, pixels[: given.pictures]) for name, (peer, _) in peers.items()}
         if number:  # the first round warms up
@@ -202,7 +204,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
                 theirs[name].append(seconds)
     ratios = [sum(row) / one for one, row in zip(ours, zip(*theirs.values(), strict=True), strict=True)]
     total = statistics.median(ratios)
-    say(f"{given.model}, {device_name('cpu')}, {given.threads} threads, torch {torch.__version__}")
+    say(f"{given.model}, {device_name(given.device)}, {given.threads} threads, torch {torch.__version__}")
     say(f"plain fused forward, batch {given.batch}: {1000 * statistics.median(plain):.1f} ms an image")
     for name, (_, whose) in peers.items():
         say(f"  {name:42} {whose:26} {1000 * statistics.median(theirs[name]):7.1f} ms an image")
@@ -215,10 +217,10 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
 
 def _seconds(peer: Peer, pictures: Tensor) -> float:
     """Of one picture."""
-    began = Clock.now()
+    clock = Clock(pictures.device)
     for picture in pictures:
         peer(picture[None])
-    return (Clock.now() - began) / len(pictures)
+    return clock.lap() / len(pictures)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tests.benchmarks import (
     decode_pace,
     explain_cost,
     explain_memory,
+    gpu,
     libra_gain,
     localization,
     maximize,
@@ -189,6 +190,27 @@ def test_the_whole_run_benchmark_prints_a_row_a_size_and_the_ratios():
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["2", "3"]
     assert len({row.count("|") for row in rows}) == 1
     assert lines[-1].startswith("3 to 2 images: peak of explain ")
+
+
+@pytest.mark.slow
+def test_the_whole_run_benchmark_explains_without_a_report():
+    lines: list[str] = []
+    ratios = whole_run.main(["--images", "2", "3", "--threads", "1", "--only-explain"], lines.append)
+    assert list(ratios) == ["explain"] and 0.5 < ratios["explain"] < 2
+    assert [line.split()[0] for line in lines] == ["2", "3", "3"]
+    assert "% of the pace of decoding alone; the cpu is at work for " in lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_gpu_benchmark_prints_a_line_a_check():
+    lines: list[str] = []
+    tiny = ["--device", "cpu", "--batch", "2", "--images", "3", "--rounds", "1"]
+    held = gpu.main([*tiny, "--large", "deit_tiny_patch16_224"], lines.append)
+    assert len(held) == 5 and held["maps against the CPU's, deit_tiny_patch16_224"]
+    assert [line.partition(": ")[0] for line in lines[1:]] == list(held)
+    assert all("Error" not in line for line in lines)
+    assert 0 < int(lines[4].partition(": ")[2].split()[0]) <= 100
 
 
 def test_the_decoding_benchmark_prints_a_line_for_every_number_of_decoders():

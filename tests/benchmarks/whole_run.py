@@ -1,11 +1,14 @@
 """A whole run, stage by stage: wall and CPU time an image, peak memory, size; and how they grow.
 
-    python -m tests.benchmarks.whole_run --images 100 1000 [--model NAME --checkpoint FILE]
+    python -m tests.benchmarks.whole_run --images 100 1000 [--model NAME --checkpoint FILE] [--device cuda]
 
 Generated pictures of 500 x 375 pixels go through the `core` techniques, without scores, to a site and a PDF.
 Each stage is a process of its own: `explain`, `html` and `report` (both HTML and PDF; the cost of the PDF is
 the difference), and `decode`, which prepares the pictures as `explain` does and does nothing with them. CPU
-time includes that of the processes that a stage starts; peak memory is that of its largest process.
+time includes that of the processes that a stage starts; peak memory is that of its largest process. With
+`--only-explain` there is no report, and no PDF engine is needed. How long the model's device was at work (see
+`busy`), and the pace of decoding alone, are told as shares of the explain stage of the run, which begins when
+the model and the list of images are there.
 """
 
 from __future__ import annotations
@@ -62,11 +65,14 @@ def since(before: Measured) -> Measured:
 
 
 def explain_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
+    from tests.benchmarks.busy import Busy
     from vitreport import RunSettings, explain
 
     before = spent()
-    explain(RunSettings.from_mapping(settings), run)
-    return {"explain": since(before)}
+    with Busy(settings["device"]) as busy:
+        explain(RunSettings.from_mapping(settings), run)
+    stage = json.loads((Path(run) / "timings.json").read_text())["seconds"]["explain"]
+    return {"explain": since(before) | {"stage": stage, "busy": busy.seconds}}
 
 
 def decode_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
@@ -76,9 +82,8 @@ def decode_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
 
     plan = make_plan(RunSettings.from_mapping(settings))
     before = spent()
-    for refs in plan.shards.values():
-        for _ in prepared_batches(plan, refs):
-            pass
+    for _ in prepared_batches(plan, plan.shards.values()):
+        pass
     return {"decode": since(before)}
 
 
@@ -103,13 +108,15 @@ def report_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
 STAGES = {"explain": explain_stage, "decode": decode_stage, "html": html_stage, "report": report_stage}
 
 
-def measure(settings: dict[str, Any], count: int, scratch: Path, threads: int) -> dict[str, Measured]:
-    """All stages of a run on `count` pictures, and the size of its site."""
+def measure(
+    settings: dict[str, Any], count: int, scratch: Path, threads: int, stages: Sequence[str]
+) -> dict[str, Measured]:
+    """Some stages of a run on `count` pictures, and the size of its site, where it has one."""
     pictures, run = scratch / f"pictures-{count}", scratch / f"run-{count}"
     write_photos(pictures, count)
     settings = {**settings, "images": [str(pictures)]}
     found: dict[str, Measured] = {}
-    for stage in STAGES:
+    for stage in stages:
         code = (
             "import json, sys\nfrom tests.benchmarks import whole_run\n"
             "print(json.dumps(whole_run.STAGES[sys.argv[1]](json.loads(sys.argv[2]), sys.argv[3])))"
@@ -122,6 +129,8 @@ def measure(settings: dict[str, Any], count: int, scratch: Path, threads: int) -
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
         found |= json.loads(done.stdout.splitlines()[-1])
+    if "report" not in stages:
+        return found
     found["pdf"] = {name: found["report"][name] - found["html"][name] for name in ("wall", "cpu")}
     files = [path.stat().st_size for path in (run / "report").rglob("*") if path.is_file()]
     found["site"] = {"bytes": sum(files), "files": len(files)}
@@ -155,36 +164,41 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--checkpoint")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only-explain", action="store_true", help="explain and decode, without a report")
     parser.add_argument("--scratch", type=Path, help="where the runs are made and left; default: nowhere")
     given = parser.parse_args(arguments)
     settings = {"model": given.model, "metrics": ["none"], "device": given.device}
     if given.checkpoint:
         settings["checkpoint"] = given.checkpoint
+    stages = ["explain", "decode"] if given.only_explain else list(STAGES)
     found: dict[int, dict[str, Measured]] = {}
     with tempfile.TemporaryDirectory() as nowhere:
         scratch = given.scratch or Path(nowhere)
         scratch.mkdir(parents=True, exist_ok=True)
         for count in given.images:
-            found[count] = measure(settings, count, scratch, given.threads)
+            found[count] = measure(settings, count, scratch, given.threads, stages)
             one = found[count]
-            share = one["decode"]["wall"] / one["explain"]["wall"]
-            say(f"{count:,} images: explain runs at {100 * share:.0f} % of the pace of decoding alone")
-    for line in table(found):
+            pace, busy = (
+                100 * part / one["explain"]["stage"]
+                for part in (one["decode"]["wall"], one["explain"]["busy"])
+            )
+            say(
+                f"{count:,} images: the explain stage runs at {pace:.0f} % of the pace of decoding alone; "
+                f"the {given.device} is at work for {busy:.0f} % of it"
+            )
+    peaks = ["explain"] if given.only_explain else ["explain", "report"]
+    for line in () if given.only_explain else table(found):
         say(line)
-    ratios = {"explain": 1.0, "report": 1.0}
+    ratios = dict.fromkeys(peaks, 1.0)
     for small, large in zip(given.images, given.images[1:], strict=False):
-        ratios = {
-            stage: found[large][stage]["peak"] / found[small][stage]["peak"]
-            for stage in ("explain", "report")
-        }
+        ratios = {stage: found[large][stage]["peak"] / found[small][stage]["peak"] for stage in peaks}
         slopes = ", ".join(
             f"{stage} {found[large][stage]['cpu'] / large / (found[small][stage]['cpu'] / small):.2f}"
             for stage in ("explain", "html", "pdf")
+            if stage in found[large]
         )
-        say(
-            f"{large:,} to {small:,} images: peak of explain {ratios['explain']:.2f}, of report "
-            f"{ratios['report']:.2f}; CPU an image: {slopes}"
-        )
+        grown = ", ".join(f"of {stage} {ratio:.2f}" for stage, ratio in ratios.items())
+        say(f"{large:,} to {small:,} images: peak {grown}; CPU an image: {slopes}")
     return ratios
 
 

@@ -7,7 +7,7 @@ from tiny_model import VARIANTS, disturb, noise
 from torch import Tensor, nn
 
 from vitreport.errors import UnsupportedModelError
-from vitreport.model.layout import Readout, TokenLayout, layout_of, patch_sums, readout_row
+from vitreport.model.layout import Readout, TokenLayout, layout_of, patch_sums
 from vitreport.model.load import VisionModel
 from vitreport.model.probe import probe_plain
 
@@ -104,15 +104,20 @@ def test_readout_weights_sum_to_one_and_an_attention_pool_has_none() -> None:
             assert float(layout.readout_weights(torch.zeros(1)).sum()) == pytest.approx(1)
 
 
-def test_readout_row_is_the_weighted_sum_of_rows_for_any_leading_shape() -> None:
-    readout = torch.rand(2, 4)
+@pytest.mark.parametrize("read", Readout)
+def test_readout_row_is_the_weighted_sum_of_rows_for_any_leading_shape(read: Readout) -> None:
+    layout = TokenLayout(2, (1, 2), (8, 8), read)
+    if read in (Readout.ATTENTION_POOL, Readout.FEATURES):
+        readout = torch.rand(2, 4)
+    else:
+        readout = layout.readout_weights(torch.zeros(1)).expand(2, -1)
     for shape in ((2, 4, 4), (2, 3, 4, 4), (2, 5, 3, 4, 4)):
         matrix = torch.rand(shape)
         expected = torch.zeros(*shape[:-2], 4)
         for image in range(2):
             for token in range(4):
                 expected[image] += readout[image, token] * matrix[image, ..., token, :]
-        assert torch.allclose(readout_row(readout, matrix), expected, atol=1e-6)
+        assert torch.allclose(layout.readout_row(readout, matrix), expected, atol=1e-6)
 
 
 def test_a_pool_that_is_not_known_is_refused_by_name(models: dict[str, VisionModel]) -> None:

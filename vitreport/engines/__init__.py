@@ -1,7 +1,17 @@
 """Where work runs."""
 
 from vitreport.engines.choice import choose_engine
-from vitreport.engines.engine import EXPLAIN, SCORE, Engine, Receipt, Resources, Worker
+from vitreport.engines.engine import EXPLAIN, SCORE, Engine, InTurn, Receipt, Resources, Worker
 from vitreport.engines.local import LocalEngine
 
-__all__ = ["EXPLAIN", "SCORE", "Engine", "LocalEngine", "Receipt", "Resources", "Worker", "choose_engine"]
+__all__ = [
+    "EXPLAIN",
+    "SCORE",
+    "Engine",
+    "InTurn",
+    "LocalEngine",
+    "Receipt",
+    "Resources",
+    "Worker",
+    "choose_engine",
+]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
+Much = TypeVar("Much", contravariant=True)
 
 
 EXPLAIN = "explain"
@@ -34,6 +35,15 @@ class Receipt:
 
 Worker = Callable[[Item], Iterable[Receipt]]
 """Does one item, giving receipts as it goes. Picklable; it writes its own results."""
+
+
+@runtime_checkable
+class InTurn(Protocol[Much]):
+    """A worker that can also do several items in turn, and gets the next one ready while it does one."""
+
+    def in_turn(self, items: Sequence[Much]) -> Iterator[Receipt]:
+        """Does items in order, giving receipts as it goes; all results are written when it ends."""
+        ...
 
 
 @dataclass(frozen=True)

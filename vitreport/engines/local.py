@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
 
-from vitreport.engines.engine import Item, Receipt, Resources, Worker
+from vitreport.engines.engine import InTurn, Item, Receipt, Resources, Worker
 
 
 class LocalEngine:
@@ -19,6 +19,9 @@ class LocalEngine:
     def map(self, worker: Worker[Item], items: Sequence[Item], resources: Resources) -> Iterator[Receipt]:
         """Yields receipts as they come; from a pool, an item's receipts come when the item is done."""
         if resources.processes <= 1 or len(items) <= 1:
+            if isinstance(worker, InTurn):
+                yield from worker.in_turn(items)
+                return
             for item in items:
                 yield from worker(item)
             return

@@ -82,21 +82,23 @@ class TokenLayout:
                 raise UnsupportedModelError(f"{self.readout.value}: the readout has no fixed shares")
         return weights
 
+    def readout_row(self, readout: Tensor, matrix: Tensor) -> Tensor:
+        """Reads the readout row: the readout's shares times the rows of a token-by-token matrix.
 
-def readout_row(readout: Tensor, matrix: Tensor) -> Tensor:
-    """Reads the readout row: the readout's shares times the rows of a token-by-token matrix.
+        Args:
+            readout: shares ``(batch, tokens)``, as a trace has them.
+            matrix: ``(batch, …, tokens, tokens)``, rows are the tokens that receive.
 
-    Args:
-        readout: shares ``(batch, tokens)``.
-        matrix: ``(batch, …, tokens, tokens)``, rows are the tokens that receive.
-
-    Returns:
-        ``(batch, …, tokens)``.
-    """
-    read = readout.any(0).nonzero()  # mostly prefix tokens: the other rows need not be touched
-    depth = int(read[-1]) + 1 if len(read) else 1
-    shape = (readout.shape[0],) + (1,) * (matrix.dim() - 3) + (1, depth)
-    return (readout[:, :depth].reshape(shape) @ matrix[..., :depth, :]).squeeze(-2)
+        Returns:
+            ``(batch, …, tokens)``.
+        """
+        read = self.num_tokens  # where the head reads the first tokens only, the other rows are not touched
+        if self.readout is Readout.CLASS_TOKEN:
+            read = 1
+        elif self.readout is Readout.CLASS_DISTILLATION_MEAN:
+            read = 2
+        shape = (readout.shape[0],) + (1,) * (matrix.dim() - 3) + (1, read)
+        return (readout[:, :read].reshape(shape) @ matrix[..., :read, :]).squeeze(-2)
 
 
 def patch_sums(pixels: Tensor, grid: tuple[int, int]) -> Tensor:

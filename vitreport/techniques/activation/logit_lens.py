@@ -11,6 +11,7 @@ import torch
 from vitreport.configurable import count
 from vitreport.model.anatomy import head_logits
 from vitreport.model.trace import Need
+from vitreport.model.transfer import fetched
 from vitreport.techniques.technique import Context, Observation, register
 
 
@@ -62,14 +63,15 @@ class LogitLens(Observation):
         scores = model.head.scores(lens)
         kept = trace.logits.topk(min(self.classes, lens.shape[-1]), 1).indices
         chosen = kept.unsqueeze(1).expand(-1, lens.shape[1], -1)
-        logits, shares = (values.gather(2, chosen).float().cpu().numpy() for values in (lens, scores))
-        for image, order in enumerate(kept.tolist()):
+        logits, shares = (values.gather(2, chosen).float() for values in (lens, scores))
+        found = fetched(kept, logits, shares, lens.argmax(-1))
+        for order, of_image, share, first in zip(*found, strict=True):
             yield [
                 {
                     "blocks": lens.shape[1],
-                    "classes": order,
-                    "logits": logits[image].ravel(),
-                    "scores": shares[image].ravel(),
-                    "first": lens[image].argmax(-1).tolist(),
+                    "classes": order.tolist(),
+                    "logits": of_image.ravel(),
+                    "scores": share.ravel(),
+                    "first": first.tolist(),
                 }
             ]

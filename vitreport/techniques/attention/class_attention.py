@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from vitreport.model.layout import readout_row
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Observation, register
 
@@ -43,7 +42,7 @@ class ClassAttention(Observation):
     def observe(self, context: Context) -> Iterator[list[dict[str, Any]]]:
         """See `Observation.observe`."""
         trace, layout = context.trace, context.model.layout
-        rows = [readout_row(trace.readout, attention) for attention in trace.attention]
+        rows = [layout.readout_row(trace.readout, attention) for attention in trace.attention]
         atlas = layout.to_grid(torch.stack(rows, 1)).half().cpu().numpy()
         for image in atlas:
             shape = dict(zip(("blocks", "heads", "rows", "cols"), image.shape, strict=True))

@@ -7,7 +7,7 @@ parts of the object, so that these parts attend to each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from vitreport.configurable import count
+from vitreport.model.families import Projections
 from vitreport.model.trace import Need
+from vitreport.model.transfer import fetched
 from vitreport.techniques.gradient.gradient_rollout import GradientRollout
 from vitreport.techniques.order import sort_rows
 from vitreport.techniques.technique import Context, Observation, register
@@ -71,40 +73,55 @@ class QKV(Observation):
 
     def observe(self, context: Context) -> Iterator[list[dict[str, Any]]]:
         """See `Observation.observe`."""
-        layout = context.model.layout
-        scores = {pattern: score.cpu() for pattern, score in pattern_scores(context).items()}
+        layout, scores = context.model.layout, pattern_scores(context)
         heads, channels = scores["one_way"].shape[2:]
         kept = min(self.channels, scores["one_way"][0].numel())
-        best = {pattern: score.flatten(1).topk(kept, 1) for pattern, score in scores.items()}
-        for image in range(len(context.image_ids)):
+        best = [scores[pattern].flatten(1).topk(kept, 1) for pattern in PATTERNS]
+        values, places = (torch.cat(parts, 1) for parts in zip(*best, strict=True))
+        pictures = [layout.to_grid(part) for part in _channels(context.trace.projections, places)]
+        targets, *found = fetched(context.trace.targets, values, places, *pictures)
+        for target, *of_image in zip(targets.tolist(), *found, strict=True):
             rows = []
-            for pattern in PATTERNS:
-                values, places = best[pattern].values[image], best[pattern].indices[image]
-                for rank, (value, place) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
-                    block, rest = divmod(place, heads * channels)
-                    head, channel = divmod(rest, channels)
-                    shown = context.trace.projections[block]
-                    pictures = {
-                        name: layout.to_grid(projection[image, head, :, channel]).cpu().numpy()
-                        for name, projection in zip(
-                            "qkv", (shown.queries, shown.keys, shown.values), strict=True
-                        )
+            for number, (value, place, *shown) in enumerate(zip(*of_image, strict=True)):
+                pattern, rank = divmod(number, kept)
+                block, rest = divmod(int(place), heads * channels)
+                head, channel = divmod(rest, channels)
+                rows.append(
+                    {
+                        "target": target,
+                        "pattern": PATTERNS[pattern],
+                        "rank": rank,
+                        "block": block,
+                        "head": head,
+                        "channel": channel,
+                        "score": float(value),
+                        "rows": layout.grid[0],
+                        "cols": layout.grid[1],
+                        **{name: picture.ravel() for name, picture in zip("qkv", shown, strict=True)},
                     }
-                    rows.append(
-                        {
-                            "target": int(context.trace.targets[image]),
-                            "pattern": pattern,
-                            "rank": rank,
-                            "block": block,
-                            "head": head,
-                            "channel": channel,
-                            "score": value,
-                            "rows": layout.grid[0],
-                            "cols": layout.grid[1],
-                            **{name: picture.ravel() for name, picture in pictures.items()},
-                        }
-                    )
+                )
             yield rows
+
+
+def _channels(projections: Sequence[Projections], places: Tensor) -> list[Tensor]:
+    """Queries, keys and values of some channels of each image, ``(batch, places, tokens)`` each.
+
+    Args:
+        projections: of each block.
+        places: of the channels, counted through blocks and heads, ``(batch, places)``.
+    """
+    _, heads, _, channels = projections[0].queries.shape
+    block, head = places // (heads * channels), places // channels % heads
+    images = torch.arange(len(places), device=places.device).unsqueeze(1)
+    chosen = [
+        [part[images, head, :, places % channels] for part in (shown.queries, shown.keys, shown.values)]
+        for shown in projections
+    ]
+    found = chosen[0]
+    for number, later in enumerate(chosen[1:], 1):
+        here = (block == number).unsqueeze(2)
+        found = [torch.where(here, new, old) for new, old in zip(later, found, strict=True)]
+    return found
 
 
 def pattern_scores(context: Context) -> dict[str, Tensor]:

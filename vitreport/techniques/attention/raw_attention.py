@@ -8,7 +8,6 @@ from typing import Self
 
 from torch import Tensor
 
-from vitreport.model.layout import readout_row
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Technique, register
 
@@ -37,6 +36,6 @@ class RawAttention(Technique):
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
         """See `Technique.attribute_all`."""
         trace, layout = context.trace, context.model.layout
-        row = readout_row(trace.readout, trace.attention[-1].mean(1))
+        row = layout.readout_row(trace.readout, trace.attention[-1].mean(1))
         for _ in techniques:
             yield layout.to_grid(row)

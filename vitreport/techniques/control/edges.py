@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitreport.masking import colours
 from vitreport.model.layout import patch_means
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Technique, register
@@ -38,8 +38,8 @@ class Edges(Technique):
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
         """See `Technique.attribute_all`."""
         pixels = context.trace.pixels
-        _, std = colours(context.model, pixels)  # the mean is the same everywhere and has no slope
-        red, green, blue = (std.flatten() * std.new_tensor(_LUMINANCE)).tolist()
+        std = np.array(context.model.preparation.config["std"], np.float32)  # the mean has no slope
+        red, green, blue = (std * np.array(_LUMINANCE, np.float32)).tolist()
         luminance = (pixels[:, 0] * red).add_(pixels[:, 1], alpha=green).add_(pixels[:, 2], alpha=blue)
         maps = patch_means(_steepness(luminance), context.model.layout.grid)
         for _ in techniques:

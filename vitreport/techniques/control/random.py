@@ -35,7 +35,7 @@ class Random(Technique):
         """See `Technique.attribute_all`."""
         for technique in techniques:
             maps = [technique._draw(context, image_id) for image_id in context.image_ids]
-            yield torch.from_numpy(np.stack(maps)).to(context.trace.logits.device)
+            yield torch.from_numpy(np.stack(maps)).to(context.trace.logits.device, non_blocking=True)
 
     def _draw(self, context: Context, image_id: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         generator = context.generator(image_id, f"random {self.draw}")

@@ -9,7 +9,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from vitreport.model.layout import readout_row
 from vitreport.model.trace import Need
 from vitreport.techniques.gradient.libra import SOURCE, Libra
 from vitreport.techniques.technique import Context, Technique, register
@@ -51,14 +50,14 @@ class AttCAT(Technique):
     @classmethod
     def attribute_all(cls, techniques: Sequence[Self], context: Context) -> Iterator[Tensor]:
         """See `Technique.attribute_all`."""
-        trace = context.trace
+        trace, layout = context.trace, context.model.layout
         total = torch.zeros_like(trace.readout)
         blocks = zip(trace.attention, trace.tokens[:-1], trace.token_gradient[:-1], strict=True)
         for attention, tokens, gradient in blocks:
-            row = readout_row(trace.readout, attention).mean(1)
+            row = layout.readout_row(trace.readout, attention).mean(1)
             total = total + row * (tokens * gradient).sum(-1)
         for _ in techniques:
-            yield context.model.layout.to_grid(total)
+            yield layout.to_grid(total)
 
 
 @register

@@ -8,7 +8,6 @@ from typing import Self
 
 from torch import Tensor
 
-from vitreport.model.layout import readout_row
 from vitreport.model.trace import Need
 from vitreport.techniques.technique import Context, Technique, register
 
@@ -52,7 +51,7 @@ class AttentionGradCAM(Technique):
         """See `Technique.attribute_all`."""
         trace, layout = context.trace, context.model.layout
         rows, gradients = (
-            layout.to_grid(readout_row(trace.readout, last[-1]))
+            layout.to_grid(layout.readout_row(trace.readout, last[-1]))
             for last in (trace.attention, trace.attention_gradient)
         )
         weights = gradients.mean((-2, -1), keepdim=True)

@@ -21,7 +21,7 @@ from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 from vitreport.model.anatomy import Anatomy
-from vitreport.model.layout import Readout, readout_row
+from vitreport.model.layout import Readout
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import precise_batch_size
 from vitreport.model.trace import Need, Trace, traced
@@ -274,7 +274,7 @@ class Walk:
         """
         for rows, matrix in ((self.weighted, of_attention * gradient), (self.plain, of_attention)):
             row = rows[-1] if rows else self._readout
-            rows.append(row + readout_row(row, matrix.clamp(min=0).mean(1)))
+            rows.append(row + (row.unsqueeze(1) @ matrix.clamp(min=0).mean(1)).squeeze(1))
 
 
 def _by_head(values: Tensor, heads: int) -> Tensor:
