@@ -40,8 +40,8 @@ def smallest(values: Tensor, ascending: Sequence[int]) -> list[Tensor | None]:
     if not any(ascending):
         return [None for _ in ascending]
     if values.device.type != "cpu":
-        ordered = values.flatten(1).sort(dim=1).values
-        return [ordered[:, count - 1] if count else None for count in ascending]
+        entries = values.flatten(1)
+        return [entries.kthvalue(count, 1).values if count else None for count in ascending]
 
     found = torch.cat(_share_out(values, lambda part: _selected(part, ascending)))
     return [found[:, place] if count else None for place, count in enumerate(ascending)]

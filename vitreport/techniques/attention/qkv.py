@@ -150,7 +150,7 @@ def pattern_scores(context: Context) -> dict[str, Tensor]:
         positive_q, positive_k = _positive(queries), _positive(keys)
         count_q, count_k = ((counters @ positive).unbind(2) for positive in (positive_q, positive_k))
         both = positive_q.mul_(positive_k).sum(2)
-        auc = _auc(keys, member)
+        auc = _auc(keys, member, inside)
         share_q = count_q[0] / layout.num_patches
         one_way.append(share_q * 2 * (auc - 0.5).clamp(min=0))
         two_way.append(_two_way(count_q, count_k, both, layout.num_patches, inside))
@@ -194,7 +194,7 @@ def _two_way(positive_q: Counts, positive_k: Counts, both: Tensor, patches: int,
     return hits_q / size_q.clamp(min=1) * (hits_k / size_k.clamp(min=1)) * (1 - overlap) * enough
 
 
-def _auc(values: Tensor, member: Tensor) -> Tensor:
+def _auc(values: Tensor, member: Tensor, members: int) -> Tensor:
     """Area under the ROC curve of `values` as a ranking of the object's patches.
 
     A channel that has the same value everywhere ranks nothing: 0.5. Membership is written into the lowest
@@ -202,7 +202,8 @@ def _auc(values: Tensor, member: Tensor) -> Tensor:
 
     Args:
         values: ``(batch, heads, patches, channels)``.
-        member: ``(batch, patches)``, the same number of members in each image.
+        member: ``(batch, patches)``.
+        members: how many there are in each image.
 
     Returns:
         ``(batch, heads, channels)`` in [0, 1].
@@ -213,7 +214,6 @@ def _auc(values: Tensor, member: Tensor) -> Tensor:
     bits |= member[:, None, None].int()
     patches = tagged.shape[-1]
     positions = torch.arange(patches, device=values.device, dtype=torch.float32)
-    members = int(member[0].sum())
     bits = sort_rows(tagged).view(torch.int32)
     flat = (bits[..., 0] | 1) == (bits[..., -1] | 1)
     bits &= 1
