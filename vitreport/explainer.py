@@ -70,7 +70,7 @@ class Explainer:
             yield Receipt(len(refs))
             return
         pending = self.pending(shard)
-        findings = Findings(self.plan.model.layout.grid)
+        findings = Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps)
         techniques, size = [technique for _, technique in pending], self.plan.batch_size
         for batch in prepared_batches(self.plan, refs):
             size = yield from self._explain_what_fits(batch, techniques, findings, size)
@@ -92,7 +92,10 @@ class Explainer:
         """
         at = 0
         while at < len(batch):
-            some, found = batch[at : at + size], Findings(self.plan.model.layout.grid)
+            some, found = (
+                batch[at : at + size],
+                Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps),
+            )
             told: Counter[str] = Counter()
             enough = True
             try:

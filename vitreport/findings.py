@@ -13,6 +13,8 @@ from vitreport.explanation import Attribution, Explanation
 from vitreport.model.layout import patch_sums
 from vitreport.model.memory import lacks_memory
 from vitreport.model.trace import Need
+from vitreport.pixel_map import pixel_maps
+from vitreport.settings import PixelMaps
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import maps_table, observations_table
 from vitreport.techniques.technique import (
@@ -32,8 +34,9 @@ NO_LOGITS = "the model gives values that are not finite (NaN or infinite) for th
 class Findings:
     """What a shard's batches found, until it is written."""
 
-    def __init__(self, grid: tuple[int, int]) -> None:
+    def __init__(self, grid: tuple[int, int], kept: PixelMaps = "none") -> None:
         self._grid = grid
+        self._kept = kept
         self.explanations: list[Explanation] = []
         self._maps: dict[str, list[tuple[str, Attribution]]] = defaultdict(list)
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -89,6 +92,7 @@ class Findings:
             maps = list(type(members[0]).attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
             arrays: list[Any] = [_checked(values, len(classes), self._grid) for values in maps]
+            finer = [pixel_maps(values, self._grid, self._kept) for values in maps]
         except FAILURES as failure:
             if lacks_memory(failure):
                 raise
@@ -98,13 +102,14 @@ class Findings:
                 return
             error = _describe(failure)
             arrays = [[np.zeros((0, 0), np.float32)] * len(classes) for _ in members]
-        for member, values in zip(members, arrays, strict=True):
-            rows = zip(context.image_ids, classes, values, _sound(context), strict=True)
-            for image_id, target, value, is_sound in rows:
+            finer = [[None] * len(classes) for _ in members]
+        for member, values, pixels in zip(members, arrays, finer, strict=True):
+            rows = zip(context.image_ids, classes, values, pixels, _sound(context), strict=True)
+            for image_id, target, value, pixel_map, is_sound in rows:
                 if is_sound and (not member.class_specific or target is not None):
                     shown = target if member.class_specific else None
                     wrong = error or (None if np.isfinite(value).all() else _NOT_FINITE)
-                    row = (image_id, Attribution(member.key, shown, value, wrong))
+                    row = (image_id, Attribution(member.key, shown, value, wrong, pixel_map))
                     self._maps[member.key].append(row)
 
     def _observe(self, context: Context, technique: Observation, classes: Sequence[int | None]) -> None:
