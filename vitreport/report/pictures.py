@@ -22,7 +22,8 @@ from vitreport.figures.png import paletted_png
 from vitreport.figures.scale import Scale, common_scale, own_scale, state_of
 from vitreport.report.chapter import GridTile
 from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, NormsView, PatternView
-from vitreport.report.pages import ClassView, TechniquePage
+from vitreport.report.pages import ClassView
+from vitreport.report.technique_page import TechniquePage
 from vitreport.report.wording import number
 
 Keep = Callable[[str, bytes], str]
