@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from vitreport.explanation import Attribution, Explanation, FloatArray, ImageRef, Prediction, View
+from vitreport.explanation import Attribution, Explanation, FloatArray, ImageRef, PixelMap, Prediction, View
 from vitreport.settings import SHARD_SIZE, digest
 from vitreport.store import Check, DataRecord, Manifest, MetricRecord, ModelRecord, RunFolder, TechniqueRecord
 from vitreport.store import folder as paths
@@ -256,6 +256,7 @@ def write_run(
     untargeted: int = 0,
     head: Literal["softmax", "sigmoid", "regression", "none"] = "softmax",
     classes: tuple[str, ...] = CLASSES,
+    in_pixels: tuple[str, ...] = (),
 ) -> Path:
     """Writes a complete run.
 
@@ -271,6 +272,7 @@ def write_run(
         untargeted: how many images, the first ones, have no label and therefore no explained class.
         head: of the model.
         classes: names of its outputs; without any, techniques that depend on a class are skipped.
+        in_pixels: techniques whose maps are kept pixel by pixel too.
     """
     rng = np.random.default_rng(seed)
     refs = []
@@ -309,14 +311,14 @@ def write_run(
             if record.skipped:
                 continue
             tables[paths.technique_part(record, shard)] = _technique_table(
-                record, usable, explained, said, rng, failing
+                record, usable, explained, said, rng, failing, in_pixels
             )
         for path, table in tables.items():
             folder.write_table(path, table)
             written.append(path)
     manifest = Manifest(
         run_digest="0" * 64,
-        bound={"seed": 0},
+        bound={"seed": 0, **({"pixel maps": "float16"} if in_pixels else {})},
         settings={"images": ["photos"], "targets": [str(target) for target in targets]},
         command="vitreport run photos --model tiny_vit_for_tests -o RUN",
         model=ModelRecord(
@@ -405,6 +407,14 @@ def _blob(rng: np.random.Generator) -> FloatArray:
     return blob.astype(np.float32)
 
 
+def _pixels(values: FloatArray) -> PixelMap:
+    """A map pixel by pixel, stripes within every patch, whose sums over patches are `values`."""
+    stripes = np.tile(np.float32([0, 2]) / 256, (ROWS * 16, COLS * 8))
+    pixels = np.kron(values, np.ones((16, 16), np.float32)) * stripes
+    scale = float(np.abs(pixels).max())
+    return PixelMap((pixels / scale).astype(np.float16), scale)
+
+
 def _technique_table(
     record: TechniqueRecord,
     refs: list[ImageRef],
@@ -412,6 +422,7 @@ def _technique_table(
     said: Mapping[str, Sequence[Prediction]],
     rng: np.random.Generator,
     failing: tuple[str, ...],
+    in_pixels: tuple[str, ...],
 ) -> pa.Table:
     if record.name in failing and record.kind == "observation":
         return observations_table([{"id": ref.id, "error": FAILURE} for ref in refs], record.columns)
@@ -435,7 +446,8 @@ def _technique_table(
                 rows.append((ref.id, Attribution(record.key, target, nothing, FAILURE)))
                 continue
             values = _blob(rng) - (_blob(rng) if record.signed else 0)
-            rows.append((ref.id, Attribution(record.key, target, np.float32(values))))
+            pixels = _pixels(values) if record.name in in_pixels else None
+            rows.append((ref.id, Attribution(record.key, target, np.float32(values), pixels=pixels)))
     return maps_table(rows)
 
 

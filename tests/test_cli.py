@@ -130,6 +130,19 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(pictures, chec
     assert [path.name for path in output.iterdir()] == ["thesis.txt"]
 
 
+def test_maps_are_kept_in_pixels_where_that_is_asked_for(pictures, checkpoint, tmp_path):
+    output = tmp_path / "run"
+    result = explain(pictures, checkpoint, output, "-t", "saliency", "--pixel-maps", "float16")
+    assert result.exit_code == 0, result.output
+    run = open_run(output)
+    image = run.catalogue[0].id
+    rows, cols = run.manifest.model.input_size
+    assert run.pixel_map(image, "saliency").shape == (rows, cols)
+    result = explain(pictures, checkpoint, output, "-t", "saliency")
+    assert result.exit_code == 3
+    assert "holds another run: the pixel maps differ" in result.stderr
+
+
 def test_another_run_in_the_same_folder_is_refused_and_says_what_differs(pictures, checkpoint, tmp_path):
     output = tmp_path / "run"
     assert explain(pictures, checkpoint, output).exit_code == 0

@@ -283,18 +283,19 @@ def _other_images(patch: pytest.MonkeyPatch, model: VisionModel, pictures: Path)
     ("change", "said"),
     [
         (lambda patch, model, pictures: settings(pictures, seed=1), "the seed differs"),
-        (lambda patch, model, pictures: settings(pictures, targets=("top2",)), "the targets differs"),
+        (lambda patch, model, pictures: settings(pictures, targets=("top2",)), "the targets differ"),
         (lambda patch, model, pictures: settings(pictures, batch_size=3), "the batch size differs"),
-        (lambda patch, model, pictures: settings(pictures, limit=2), "the images differs"),
+        (lambda patch, model, pictures: settings(pictures, limit=2), "the images differ"),
         (
             lambda patch, model, pictures: settings(pictures, seed=1, batch_size=1),
             "the seed and the batch size differ",
         ),
-        (_other_images, "the images differs"),
+        (_other_images, "the images differ"),
+        (lambda patch, model, pictures: settings(pictures, pixel_maps="float16"), "the pixel maps differ"),
         (_other_weights, "the model differs"),
         (_other_head, "the head differs"),
     ],
-    ids=["seed", "targets", "batch size", "limit", "two", "images", "weights", "head"],
+    ids=["seed", "targets", "batch size", "limit", "two", "images", "pixels", "weights", "head"],
 )
 def test_another_run_is_refused_with_what_differs_and_nothing_is_touched(
     change: Callable[..., RunSettings],

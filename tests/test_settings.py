@@ -116,6 +116,7 @@ def test_what_is_no_image_size_is_refused(value: object) -> None:
         ({"image_size": "big"}, "write it like 224"),
         ({"device": "tpu"}, "device is 'tpu'; allowed: auto, cpu, cuda"),
         ({"device": 3}, "device is '3'; allowed"),
+        ({"pixel_maps": "float64"}, "pixel maps is 'float64'; allowed: none, float16, float32"),
         ({"precision": "half"}, "precision is 'half'; allowed: auto, float32, float16, bfloat16"),
         ({"head": "probit"}, "head is 'probit'; allowed: auto, softmax, sigmoid, regression"),
         ({"model": 5}, "model is 5; it must be a text"),
@@ -164,6 +165,7 @@ FULL: dict[str, Any] = {
     "inspect": 3,
     "techniques": ["core", "attention_rollout:fusion=max"],
     "targets": ["predicted", "tiger cat"],
+    "pixel_maps": "float16",
     "batch_size": 8,
     "device": "cpu",
     "precision": "bfloat16",
@@ -194,6 +196,7 @@ def test_the_command_names_all_that_is_not_default_and_survives_a_shell() -> Non
         ("--head", "sigmoid"),
         ("--target", "predicted,tiger cat"),
         ("--batch-size", "8"),
+        ("--pixel-maps", "float16"),
         ("--precision", "bfloat16"),
         ("--seed", "3"),
         ("--limit", "10"),
@@ -221,9 +224,12 @@ def test_settings_are_frozen() -> None:
 
 def test_a_config_is_read_from_toml(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
-    path.write_text('images = ["photos"]\nbatch_size = "auto"\nimage_size = "32x48"\nseed = 4\n')
+    path.write_text(
+        'images = ["photos"]\nbatch_size = "auto"\nimage_size = "32x48"\nseed = 4\npixel_maps = "float32"\n'
+    )
     settings = RunSettings.from_mapping(read_config(path))
     assert (settings.batch_size, settings.image_size, settings.seed) == ("auto", (32, 48), 4)
+    assert settings.pixel_maps == "float32"
 
 
 def test_a_config_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -82,12 +82,18 @@ def network(name: str, seed: int = 0) -> nn.Module:
     return module.eval()
 
 
-def disturb(module: nn.Module) -> None:
-    """Makes attention uneven and every parameter count, as in a trained model."""
+def disturb(module: nn.Module, spread: float = 0.3) -> None:
+    """Makes attention uneven and every parameter count, as in a trained model.
+
+    Args:
+        module: what is changed.
+        spread: of the noise on the weights of attention and head; the more, the more a deep model's gradient
+            amplifies rounding.
+    """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            spread = 0.3 if parameter.dim() > 1 and ("attn" in name or "head" in name) else 0.05
-            parameter.add_(torch.randn_like(parameter) * spread)
+            is_wide = parameter.dim() > 1 and ("attn" in name or "head" in name)
+            parameter.add_(torch.randn_like(parameter) * (spread if is_wide else 0.05))
 
 
 def explainable(module: nn.Module, size: tuple[int, int]) -> VisionModel:

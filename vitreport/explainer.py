@@ -83,7 +83,7 @@ class Explainer:
         with exact_float32(), closing(batches), Background() as writer:
             for shard, several in groupby(batches, key=lambda batch: batch[0].ref.shard):
                 pending = self.pending(shard)
-                findings = Findings(self.plan.model.layout.grid)
+                findings = Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps)
                 techniques, size = [technique for _, technique in pending], self.plan.batch_size
                 for batch in several:
                     writer.check()
@@ -118,7 +118,10 @@ class Explainer:
         """
         at = 0
         while at < len(batch):
-            some, found = batch[at : at + size], Findings(self.plan.model.layout.grid)
+            some, found = (
+                batch[at : at + size],
+                Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps),
+            )
             told: Counter[str] = Counter()
             enough = True
             try:

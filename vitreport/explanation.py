@@ -118,6 +118,25 @@ class View:
 
 
 @dataclass(frozen=True)
+class PixelMap:
+    """A map with a value a pixel of the model's input, as it is stored.
+
+    Attributes:
+        stored: ``(height, width)``, float16 or float32; finite.
+        scale: what the values are to be multiplied by: of float16 the largest magnitude of the map, so that
+            none is too large or too small for it.
+    """
+
+    stored: npt.NDArray[np.float16] | FloatArray
+    scale: float
+
+    @property
+    def values(self) -> FloatArray:
+        """The map, float32 ``(height, width)``; of float16 exact to 1/2048 of a value."""
+        return self.stored.astype(np.float32) * np.float32(self.scale)
+
+
+@dataclass(frozen=True)
 class Attribution:
     """One technique's map of one image for one target.
 
@@ -126,12 +145,14 @@ class Attribution:
         target: explained class index, or None where the technique does not depend on one.
         values: raw float32, ``(rows, cols)``; empty where `error` is set.
         error: why there is no map, or None.
+        pixels: the same map pixel by pixel, whose sums over patches `values` are; None where it is not kept.
     """
 
     technique: str
     target: int | None
     values: FloatArray
     error: str | None = None
+    pixels: PixelMap | None = None
 
 
 @dataclass(frozen=True)

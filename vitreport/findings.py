@@ -15,6 +15,8 @@ from vitreport.model.layout import patch_sums
 from vitreport.model.memory import lacks_memory
 from vitreport.model.trace import Need
 from vitreport.model.transfer import to_host
+from vitreport.pixel_map import StoredPixels, stored_pixels
+from vitreport.settings import PixelMaps
 from vitreport.store import TechniqueRecord
 from vitreport.store.schema import maps_table, observations_table
 from vitreport.techniques.technique import (
@@ -40,6 +42,7 @@ class _Maps:
         targets: explained classes, None where an image has no further one; empty where none matters.
         sound: whether the model gives nothing but finite values, ``(images,)``.
         values: ``(images, rows, cols)``, float32; None where `error` is set.
+        pixels: the same at the resolution of the input, where they are kept.
         error: why there are none.
     """
 
@@ -47,6 +50,7 @@ class _Maps:
     targets: Sequence[int | None]
     sound: Tensor
     values: Tensor | None
+    pixels: StoredPixels | None
     error: str | None
 
     def rows(self, key: str) -> Iterator[tuple[str, Attribution]]:
@@ -56,11 +60,12 @@ class _Maps:
         )
         finite: list[bool] = np.isfinite(values).all((1, 2)).tolist()  # type: ignore[assignment]
         targets = self.targets or [None] * len(finite)
-        rows = zip(self.image_ids, targets, values, finite, self.sound.tolist(), strict=True)
-        for image_id, target, value, is_finite, is_sound in rows:
+        finer = [None] * len(finite) if self.pixels is None else self.pixels.maps()
+        rows = zip(self.image_ids, targets, values, finer, finite, self.sound.tolist(), strict=True)
+        for image_id, target, value, pixels, is_finite, is_sound in rows:
             if is_sound and (target is not None or not self.targets):
                 error = self.error or (None if is_finite else _NOT_FINITE)
-                yield image_id, Attribution(key, target, value, error)
+                yield image_id, Attribution(key, target, value, error, pixels)
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,9 @@ class Findings:
     Maps may still be on their way from the device: `table` is for after their `arrival`.
     """
 
-    def __init__(self, grid: tuple[int, int]) -> None:
+    def __init__(self, grid: tuple[int, int], kept: PixelMaps = "none") -> None:
         self._grid = grid
+        self._kept = kept
         self.explanations: list[Explanation] = []
         self._maps: dict[str, list[_Maps]] = defaultdict(list)
         self._observed: dict[str, list[_Observed]] = defaultdict(list)
@@ -143,6 +149,9 @@ class Findings:
             maps = list(type(members[0]).attribute_all(members, context))
             context.maps.update(zip((member.key for member in members), maps, strict=True))
             kept: list[Tensor | None] = [_checked(values, len(classes), self._grid) for values in maps]
+            finer: list[StoredPixels | None] = [
+                stored_pixels(values, self._grid, self._kept) for values in maps
+            ]
         except FAILURES as failure:
             if lacks_memory(failure):
                 raise
@@ -151,11 +160,11 @@ class Findings:
                     self._attribute(alone, members, [target])
                 return
             error = _describe(failure)
-            kept = [None] * len(members)
-        for member, values in zip(members, kept, strict=True):
+            kept, finer = [None] * len(members), [None] * len(members)
+        for member, values, pixels in zip(members, kept, finer, strict=True):
             targets = classes if member.class_specific else ()
-            maps_of_member = _Maps(context.image_ids, targets, _sound(context), values, error)
-            self._maps[member.key].append(maps_of_member)
+            found = _Maps(context.image_ids, targets, _sound(context), values, pixels, error)
+            self._maps[member.key].append(found)
 
     def _observe(self, context: Context, technique: Observation, classes: Sequence[int | None]) -> None:
         observed: list[Sequence[Mapping[str, Any]]] = []

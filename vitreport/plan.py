@@ -90,6 +90,8 @@ class Plan:
             "device": device_name(self.device),
             "dtype": "float32",
         }
+        if self.settings.pixel_maps != "none":
+            values["pixel maps"] = self.settings.pixel_maps
         return _plain(values)
 
     def manifest(self, home: Path | None = None) -> Manifest:

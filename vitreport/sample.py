@@ -18,6 +18,7 @@ from vitreport.model.trace import Trace
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
 from vitreport.store.folder import technique_part
+from vitreport.store.schema import MAPS
 from vitreport.techniques.technique import Context, Technique
 
 
@@ -138,7 +139,7 @@ class SampleReader:
                 continue
             maps = torch.full((len(drawn), *grid), torch.nan)
             for shard in sorted({image.shard for image in drawn}):
-                table = self.folder.read_table(technique_part(record, shard))
+                table = self.folder.read_table(technique_part(record, shard), MAPS.names)
                 for row in table.to_pylist() if len(table) else ():
                     place = places.get(row["id"])
                     if place is None or row["error"] or row["target"] not in (None, drawn[place].target):

@@ -18,6 +18,7 @@ Parameter = bool | int | float | str
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 HeadKind = Literal["auto", "softmax", "sigmoid", "regression"]
+PixelMaps = Literal["none", "float16", "float32"]
 
 SHARD_SIZE = 256
 """Images in a shard: the unit that is written, resumed and, on a cluster, sent to a worker."""
@@ -106,6 +107,8 @@ class RunSettings:
         inspect: for how many images the report can show where every patch's information came from; 0 for
             none, None for what the techniques say (the core tier: 16).
         targets: ``predicted``, ``label``, ``top2`` (or ``top<k>``), a class index, or a class name.
+        pixel_maps: in which numbers maps that have a value a pixel are kept so too, beside their sums over
+            patches.
         batch_size: images in a batch; ``auto`` fits the device.
         device: ``auto`` takes CUDA where there is one.
         precision: of the passes that only look at the model's score, when maps are scored; ``auto`` takes
@@ -127,6 +130,7 @@ class RunSettings:
     masks: str | None = None
     inspect: int | None = None
     targets: tuple[str, ...] = ("predicted",)
+    pixel_maps: PixelMaps = "none"
     batch_size: int | Literal["auto"] = "auto"
     device: Device = "auto"
     precision: Precision = "auto"
@@ -160,10 +164,16 @@ class RunSettings:
             raise SettingsError(f"limit is {self.limit}; it must be at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
             raise SettingsError(f"image size is {self.image_size}; write it like 224x320 (height x width)")
-        choices = {"device": get_args(Device), "head": get_args(HeadKind), "precision": get_args(Precision)}
+        choices = {
+            "device": get_args(Device),
+            "head": get_args(HeadKind),
+            "pixel_maps": get_args(PixelMaps),
+            "precision": get_args(Precision),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise SettingsError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
+                said = f"{name.replace('_', ' ')} is '{getattr(self, name)}'"
+                raise SettingsError(f"{said}; allowed: {', '.join(allowed)}")
         for spec in self.techniques:
             TechniqueSpec.parse(spec)
 
@@ -197,10 +207,11 @@ class RunSettings:
             raise SettingsError(f"settings do not fit: {error}") from error
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, as JSON takes them."""
+        """Plain values, as JSON takes them; without `pixel_maps` where none are kept."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
+            if name != "pixel_maps" or value != "none"
         }
 
     def command(self) -> str:

@@ -5,7 +5,7 @@
   const viewer = byId("viewer");
   if (!viewer) return;
   const PHOTO = "photo", NONE = "none";
-  const KINDS = ["signed", "one-scale"];
+  const KINDS = ["signed", "one-scale", "in-pixels"];
   const canvas = byId("canvas"), stage = byId("stage"), left = byId("left"), right = byId("right");
   const divide = byId("divide"), opacity = byId("opacity"), zoom = byId("zoom");
   const photo = document.querySelector(".original img");

@@ -191,6 +191,26 @@ def test_numbers_are_those_of_the_run(source: Run, published: Path) -> None:
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("photos", list(Photos))
+def test_maps_keep_their_pixels_only_beside_whole_photos(photos: Photos, tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 2, quarantined=0, in_pixels=("signed_example",))
+    build_report(root, pdf=False, publish=Publication(photos))
+    run, copy = open_run(root), open_run(root / "publish")
+    names = pseudonyms(publication_key(root), [ref.id for ref in run.catalogue])
+    page = (root / f"publish/report/images/{names[run.catalogue[0].id]}.html").read_text()
+    whole = photos is Photos.FULL
+    assert ("edges-pixels" in page) is ("pixel maps" in copy.manifest.bound) is whole
+    assert ("Maps have their patches only" in copy.manifest.published["words"]) is not whole
+    for ref in run.catalogue:
+        assert np.array_equal(copy.map(names[ref.id], "signed_example"), run.map(ref.id, "signed_example"))
+        if whole:
+            theirs = copy.pixel_map(names[ref.id], "signed_example", 3)
+            assert np.array_equal(theirs, run.pixel_map(ref.id, "signed_example", 3))
+        else:
+            with pytest.raises(StoreError, match="not kept pixel by pixel"):
+                copy.pixel_map(names[ref.id], "signed_example")
+
+
 def test_the_same_wish_changes_no_byte_and_another_wish_leaves_nothing_behind(
     source: Run, published: Path, tmp_path: Path
 ) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import html5lib
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup, Tag
-from synthetic_run import write_run
+from PIL import Image
+from synthetic_run import COLS, ROWS, write_run
 
 from vitreport.report.build import build_report
 
@@ -192,6 +194,28 @@ def test_every_map_comes_on_its_own_and_on_the_fixed_scale(pages: list[Page]) ->
         for figure in page.soup.select(".technique figure.map"):
             assert figure.select_one("img.own") and figure.select_one("img.fixed")
             assert figure.select_one(".ramp.own") and figure.select_one(".ramp.fixed")
+
+
+def test_maps_that_are_kept_in_pixels_come_so_too(tmp_path: Path, pages: list[Page]) -> None:
+    root = write_run(tmp_path / "run", 2, quarantined=0, in_pixels=("signed_example",))
+    build_report(root, pdf=False, processes=1)
+    drawn = [
+        page for page in pages_of(root) if page.path.startswith("images/") and "edges-pixels" in page.text
+    ]
+    assert len(drawn) == 2
+    for page in drawn:
+        figures = page.soup.select("figure.in-pixels")
+        assert [figure.select_one(".name").get_text() for figure in figures] == ["Signed example"] * 2
+        for figure in figures:
+            layer, patches = figure.select_one("img.pixels"), figure.select_one("img.own")
+            assert layer["loading"] == "lazy" and "pixel by pixel" in layer["alt"]
+            assert patches["src"].startswith("data:") and figure.select_one(".ramp.pixels")
+            with Image.open(root / "report/images" / layer["src"]) as picture:
+                assert picture.size == (COLS * 16, ROWS * 16)
+                shades = np.asarray(picture.convert("L"), float)
+            stripes = np.abs(np.diff(shades, axis=1)).mean() / np.abs(np.diff(shades, axis=0)).mean()
+            assert stripes > 2, "the map varies from column to column, and hardly from row to row"
+    assert not any(page.soup.select(".pixels, .in-pixels, #edges-pixels") for page in pages)
 
 
 def test_pictures_of_one_technique_for_several_targets_stand_in_one_set(pages: list[Page]) -> None:

@@ -13,9 +13,10 @@ from synthetic_run import CURVES, metric_record, metrics, write_run, write_score
 
 from vitreport.analysis.statistics import FEWEST, Bootstrap
 from vitreport.analysis.trust import trust
+from vitreport.report.board_view import FURTHER
 from vitreport.report.reading import index_page
 from vitreport.report.trust_agreement import agreement_sentences
-from vitreport.report.trust_page import FURTHER, TrustPage
+from vitreport.report.trust_page import TrustPage
 from vitreport.report.trust_reading import trust_page
 from vitreport.store import Run, open_run
 

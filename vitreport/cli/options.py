@@ -92,6 +92,12 @@ def explain_options(command: Command) -> Command:
             metavar="N",
             help="Images with a patch inspector; 0 for none.  [default: 16]",
         ),
+        click.option(
+            "--pixel-maps",
+            type=click.Choice(["none", "float16", "float32"]),
+            help="Keep maps of gradients and relevance pixel by pixel too, to look at details or to compute "
+            "with them: of 224 x 224 some 95 kB a map in float16, 190 kB in float32.  [default: none]",
+        ),
         click.option("--batch-size", metavar="auto|N", help="Images at a time.  [default: auto]"),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
         click.option(

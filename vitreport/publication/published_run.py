@@ -19,12 +19,13 @@ from vitreport.errors import SettingsError, StoreError
 from vitreport.publication.discretion import WITHHELD, Discretion
 from vitreport.publication.photo import published_photo
 from vitreport.publication.pseudonym import keyed_digest, pseudonyms, publication_key
-from vitreport.publication.publication import Publication
+from vitreport.publication.publication import Photos, Publication
 from vitreport.report.site_record import read_record
 from vitreport.report.sources import code_digest
 from vitreport.store import Manifest, ModelRecord, Run, RunFolder
 from vitreport.store import folder as paths
 from vitreport.store.optimized import CONTROLS, ROOM, cross_control, optimized_records, record_path
+from vitreport.store.schema import PIXELS
 
 SITE, PDF = "report", "report.pdf"
 """The site below the run folder, and the PDF below either."""
@@ -44,6 +45,7 @@ _SETTINGS = frozenset(
         "image_size",
         "limit",
         "metrics",
+        "pixel_maps",
         "score_images",
         "seed",
         "targets",
@@ -52,7 +54,10 @@ _SETTINGS = frozenset(
 )
 """Settings that name no file."""
 
-_BOUND = frozenset({"head", "seed", "batch size", "device", "dtype"})
+_IN_PIXELS = frozenset(("pixel_maps", "pixel maps", *(name for one in PIXELS.values() for name in one.names)))
+"""Settings and columns of maps that are kept pixel by pixel, which show the outlines of a photo."""
+
+_BOUND = frozenset({"head", "seed", "batch size", "device", "dtype", "pixel maps"})
 _LOCAL = "local-dir:"
 _OPEN_ORIGINS = ("timm's table", "numbered", "unnamed", "the model's own")
 """How the origin of class names begins where it is no file."""
@@ -152,6 +157,7 @@ class _Copy:
         self._key = publication_key(run.folder.root)
         self._names = pseudonyms(self._key, (ref.id for ref in run.catalogue))
         self._discretion = _discretion(run)
+        self._finest = frozenset[str]() if publication.photos is Photos.FULL else _IN_PIXELS
         self._files: dict[str, str] = {}
 
     def write(self) -> None:
@@ -172,6 +178,7 @@ class _Copy:
 
     def _table(self, path: str) -> None:
         table = self._run.folder.read_table(path)
+        table = table.drop_columns([name for name in table.column_names if name in self._finest])
         for name, change in self._changes.items():
             if name in table.column_names:
                 place = table.schema.get_field_index(name)
@@ -224,21 +231,28 @@ class _Copy:
         if cross is not None:
             self._home.write_json(CONTROLS, cross.to_json())
 
+    def _open(self, values: Mapping[str, Any], names: frozenset[str]) -> Mapping[str, Any]:
+        """Those of `values` that the copy tells."""
+        return {name: value for name, value in values.items() if name in names - self._finest}
+
     def _manifest(self) -> Manifest:
         manifest = self._run.manifest
+        words = self._publication.words
+        if self._finest and "pixel maps" in manifest.bound:
+            words += " Maps have their patches only, since pixels show the outlines of a photo."
         return replace(
             manifest,
             run_digest=keyed_digest(self._key, manifest.run_digest),
-            bound={name: value for name, value in manifest.bound.items() if name in _BOUND},
-            settings={name: value for name, value in manifest.settings.items() if name in _SETTINGS},
+            bound=self._open(manifest.bound, _BOUND),
+            settings=self._open(manifest.settings, _SETTINGS),
             command="",
             published={
-                "words": self._publication.words,
+                "words": words,
                 "photos": self._publication.photos.change,
                 "pdf": PDF if self._publication.pdf else "",
             },
             model=self._model(manifest.model),
-            data=replace(manifest.data, catalogue_sha256=WITHHELD, notices=(self._publication.words,)),
+            data=replace(manifest.data, catalogue_sha256=WITHHELD, notices=(words,)),
             files=dict(sorted(self._files.items())),
         )
 

@@ -18,7 +18,7 @@ from vitreport.analysis.finding import (
 )
 from vitreport.analysis.findings import findings
 from vitreport.analysis.trust import Trust
-from vitreport.report import audit_blocks, audit_cases, audit_evidence
+from vitreport.report import audit_blocks, audit_cases, audit_evidence, audit_tokens
 from vitreport.report.audit_classes import class_chapters
 from vitreport.report.audit_names import AuditNames
 from vitreport.report.audit_record import record_chapter
@@ -34,7 +34,7 @@ CHAPTER_OF = {
     STRATEGY: audit_evidence.PATH,
     SLICE: audit_cases.SLICES_PATH,
     REVIEW: audit_cases.REVIEW_PATH,
-    OUTLIERS: audit_blocks.TOKENS_PATH,
+    OUTLIERS: audit_tokens.TOKENS_PATH,
     EMERGENCE: audit_blocks.EMERGENCE_PATH,
     HEADS: audit_blocks.HEADS_PATH,
 }
@@ -56,7 +56,7 @@ def audit_page(run: Run, trust: Trust | None, rows: Sequence[ImageRow]) -> Audit
     chapters = [
         audit_evidence.evidence_chapter(names),
         audit_cases.slices_chapter(names),
-        audit_blocks.tokens_chapter(names),
+        audit_tokens.tokens_chapter(names),
         audit_blocks.emergence_chapter(names),
         audit_blocks.heads_chapter(names),
         audit_cases.review_chapter(names),

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from vitreport.analysis.difference import KINDS, Difference
+from vitreport.analysis.difference import Difference
 from vitreport.analysis.finding import Finding
 from vitreport.analysis.intervals import Interval, share
 from vitreport.analysis.phrases import images_of, p_value, percent, range_of
+from vitreport.analysis.prediction_change import KINDS
 from vitreport.figures.scale import own_scale, state_of
 from vitreport.report.audit_names import p_of
 from vitreport.report.chapter import Chapter, Section, table

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from vitreport.report.pages import Failures
+from vitreport.report.technique_page import Failures
 from vitreport.store import Run
 from vitreport.store import folder as paths
 

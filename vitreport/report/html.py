@@ -15,7 +15,7 @@ from vitreport.report.image_list import ROWS_A_LIST, lists_of, nearby
 from vitreport.report.image_page import ImagePage
 from vitreport.report.image_table import FORMATS
 from vitreport.report.map_groups import families, study
-from vitreport.report.pages import Columns, ImageRow, IndexPage, TechniquePage
+from vitreport.report.pages import Columns, ImageRow, IndexPage
 from vitreport.report.pictures import (
     EXAMPLE_NOTES,
     GridPicture,
@@ -26,6 +26,7 @@ from vitreport.report.pictures import (
     norm_pictures,
     pattern_picture,
 )
+from vitreport.report.technique_page import TechniquePage
 from vitreport.report.template_files import environment
 from vitreport.report.trust_page import CurvesView, TrustPage
 from vitreport.report.wording import count, file_size

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vitreport.explanation import FloatArray
+from vitreport.explanation import FloatArray, PixelMap
 from vitreport.figures.scale import MapState, Scale
 from vitreport.report.outputs import Outputs
 from vitreport.report.pages import ClassView, Fact, ImageRow, alike, range_text
@@ -52,6 +52,7 @@ class MapView:
         scale: from the map's smallest to its largest value (signed: centred on zero).
         fixed: the same for all images of the run; None where the run has none.
         error: why it failed, or None.
+        pixels: the map pixel by pixel; None where the run does not keep it.
     """
 
     record: TechniqueRecord
@@ -62,6 +63,7 @@ class MapView:
     scale: Scale
     fixed: Scale | None
     error: str | None = None
+    pixels: PixelMap | None = None
 
     @property
     def scale_text(self) -> str:
@@ -328,6 +330,11 @@ class ImagePage:
     def signed(self) -> bool:
         """Whether some of its maps have a sign."""
         return any(view.record.signed for section in self.sections for view in section.maps)
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether some of its maps are kept pixel by pixel."""
+        return any(view.pixels is not None for section in self.sections for view in section.maps)
 
     @property
     def sampled(self) -> bool:

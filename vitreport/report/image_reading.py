@@ -40,6 +40,7 @@ from vitreport.report.trust_image_reading import ImageReading
 from vitreport.report.wording import changed, file_size, first_images
 from vitreport.store import ModelRecord, Run, TechniqueRecord
 from vitreport.store import folder as paths
+from vitreport.store.schema import pixel_map
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ def _map_views(
                 scale=own_scale(values, record.signed),
                 fixed=fixed,
                 error=row["error"],
+                pixels=pixel_map(part, position),
             )
         )
     return views

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from vitreport.report.image_page import MapFigure, MapSection, MapView
-from vitreport.report.pictures import Keep, MapPicture, map_picture, technique_picture
+from vitreport.report.pictures import Keep, MapPicture, in_pixels, map_picture, technique_picture
 
 FEW_MAPS = 10
 """Up to so many maps stand side by side; more are parted by family."""
@@ -57,7 +57,7 @@ def families(sections: Sequence[MapSection], targets: int, keep: Keep) -> list[F
             tuple(group),
             targets,
             tuple(
-                tuple(technique_picture(view, keep) for view in views)
+                tuple(in_pixels(technique_picture(view, keep), view, keep) for view in views)
                 for views in _sets([view for section in group for view in section.maps], targets)
             ),
         )
@@ -78,5 +78,8 @@ def _sets(views: Sequence[MapView], targets: int) -> Iterator[Sequence[MapView]]
 
 def study(section: MapSection, keep: Keep) -> Study:
     """A technique whose maps make figures of their own, with their pictures."""
-    figures = ((figure, [map_picture(view, keep) for view in figure.maps]) for figure in section.figures)
+    figures = (
+        (figure, [in_pixels(map_picture(view, keep), view, keep) for view in figure.maps])
+        for figure in section.figures
+    )
     return Study(section, tuple(figures))

@@ -19,10 +19,11 @@ from vitreport.figures.colour import (
     steps,
 )
 from vitreport.figures.png import paletted_png
-from vitreport.figures.scale import Scale, own_scale, state_of
+from vitreport.figures.scale import Scale, common_scale, own_scale, state_of
 from vitreport.report.chapter import GridTile
 from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, NormsView, PatternView
-from vitreport.report.pages import ClassView, TechniquePage
+from vitreport.report.pages import ClassView
+from vitreport.report.technique_page import TechniquePage
 from vitreport.report.wording import number
 
 Keep = Callable[[str, bytes], str]
@@ -65,6 +66,7 @@ class MapPicture:
         own: on the map's own scale; None where it cannot be drawn.
         fixed: on the fixed scale of the run; None where there is none.
         trouble: why it cannot be drawn, or empty.
+        pixels: pixel by pixel, on a scale of its own; None where it is not kept so.
     """
 
     title: str
@@ -73,6 +75,7 @@ class MapPicture:
     own: Layer | None
     fixed: Layer | None
     trouble: str
+    pixels: Layer | None = None
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,7 @@ def map_picture(view: MapView, keep: Keep) -> MapPicture:
         return MapPicture(view.title, target, view.record.signed, None, None, view.trouble)
     row, column = view.peak
     rows, columns = view.values.shape
-    title = view.record.title if view.title == view.record.title else f"{view.record.title}, {view.title}"
-    subject = f"{title} {target}" if target else title
+    subject = _subject(view)
     peak = f"strongest at row {row}, column {column} (from 0) of {rows} × {columns}"
     own, fixed = (
         None
@@ -168,6 +170,26 @@ def map_picture(view: MapView, keep: Keep) -> MapPicture:
         for scale, words in ((view.scale, f": {peak}; values"), (view.fixed, " on the fixed scale"))
     )
     return MapPicture(view.title, target, view.record.signed, own, fixed, "")
+
+
+def in_pixels(picture: MapPicture, view: MapView, keep: Keep) -> MapPicture:
+    """A picture of a map with its pixels too, where they are kept.
+
+    Most pixels lie far below the largest one, so their colours run from the 1st to the 99th percentile.
+    """
+    values = None if view.pixels is None else view.pixels.values
+    if values is None or state_of(values) != "drawn":
+        return picture
+    scale = common_scale([values], view.record.signed)
+    if scale is None or not scale.low < scale.high:
+        scale = own_scale(values, view.record.signed)
+    alt = f"{_subject(view)}, pixel by pixel: 1st to 99th percentile {number(scale.low)} to"
+    return replace(picture, pixels=_layer(values, scale, view.record.signed, alt, keep))
+
+
+def _subject(view: MapView) -> str:
+    title = view.record.title if view.title == view.record.title else f"{view.record.title}, {view.title}"
+    return f"{title} {target_text(view.target)}".rstrip()
 
 
 def _layer(values: FloatArray, scale: Scale, signed: bool, alt: str, keep: Keep) -> Layer:

@@ -16,12 +16,10 @@ from vitreport.report.pages import (
     Fact,
     ImageRow,
     IndexPage,
-    ParameterView,
-    SettingView,
     Slice,
     Slices,
-    TechniquePage,
 )
+from vitreport.report.technique_page import ParameterView, SettingView, TechniquePage
 from vitreport.report.trust_page import TechniqueScore, TrustPage
 from vitreport.report.trust_reading import trust_page
 from vitreport.report.wording import count, file_name, percent, plain, setting, short_class, tier_text

@@ -29,12 +29,13 @@ from vitreport.report.image_press import (
 )
 from vitreport.report.image_reading import Neighbours, image_pages, neighbours
 from vitreport.report.image_table import table_downloads
-from vitreport.report.pages import Columns, IndexPage, TechniquePage
+from vitreport.report.pages import Columns, IndexPage
 from vitreport.report.pictures import example_picture, map_picture
 from vitreport.report.run_reading import RunReading
 from vitreport.report.site_folder import SiteFolder, asset_name
 from vitreport.report.site_record import Earlier, PageRecord
 from vitreport.report.sources import Sources
+from vitreport.report.technique_page import TechniquePage
 from vitreport.report.template_files import BUNDLES, bundle
 from vitreport.report.trust_page import TrustPage
 

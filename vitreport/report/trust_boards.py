@@ -9,16 +9,9 @@ from vitreport.analysis.leaderboard import Gap, Leaderboard, Row
 from vitreport.analysis.sentence import SIGNIFICANT, in_words
 from vitreport.analysis.statistics import FEWEST
 from vitreport.analysis.trust import Measured, Trust
+from vitreport.report.board_view import BoardRow, BoardView, TieGroup, Whisker
 from vitreport.report.trust_names import Names
-from vitreport.report.trust_page import (
-    BoardRow,
-    BoardView,
-    Scorecard,
-    ScoreCell,
-    ScoreRow,
-    TieGroup,
-    Whisker,
-)
+from vitreport.report.trust_page import Scorecard, ScoreCell, ScoreRow
 from vitreport.report.wording import count, decimal, first_images, range_of_scores
 from vitreport.store import MetricRecord
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import isfinite
 
 from vitreport.analysis.trust import Measured
+from vitreport.report.board_view import BoardRow, CheckView, DetailsRow, DetailsView
 from vitreport.report.trust_boards import Boards
 from vitreport.report.trust_names import below
-from vitreport.report.trust_page import BoardRow, CheckView, DetailsRow, DetailsView
 from vitreport.report.wording import count, decimal
 
 NAMED = 4

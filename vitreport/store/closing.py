@@ -18,10 +18,12 @@ def check_same_run(folder: RunFolder, before: Manifest, now: Manifest) -> None:
         StoreError: the run that is there is another one; the message says what differs.
     """
     if before.run_digest != now.run_digest:
-        differing = [name for name in now.bound if before.bound.get(name) != now.bound[name]]
+        names = {**now.bound, **before.bound}
+        differing = [name for name in names if before.bound.get(name) != now.bound.get(name)]
+        several = len(differing) > 1 or differing[0].endswith("s")
         raise StoreError(
             f"{folder.root} holds another run: the {' and the '.join(differing)} "
-            f"{'differs' if len(differing) == 1 else 'differ'}; nothing was touched; choose another -o"
+            f"{'differ' if several else 'differs'}; nothing was touched; choose another -o"
         )
 
 

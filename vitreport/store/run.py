@@ -17,7 +17,7 @@ from vitreport.settings import TechniqueSpec
 from vitreport.store import folder as paths
 from vitreport.store.folder import RunFolder
 from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord
-from vitreport.store.schema import IMAGES, catalogue_refs, scores_table
+from vitreport.store.schema import IMAGES, MAPS, catalogue_refs, pixel_map, scores_table
 
 
 class Run:
@@ -77,7 +77,7 @@ class Run:
         """Image ids and maps of a technique in a shard, in id order, failed ones included."""
         if technique.kind != "map" or technique.skipped:
             return
-        for row in self.folder.read_table(paths.technique_part(technique, shard)).to_pylist():
+        for row in self.folder.read_table(paths.technique_part(technique, shard), MAPS.names).to_pylist():
             values = np.asarray(row["map"] or [], np.float32)
             shape = (0, 0) if row["error"] else (row["rows"], row["cols"])
             yield (
@@ -110,29 +110,59 @@ class Run:
             StoreError: there is no such image, technique or target, the technique failed on it, or it was
                 asked for fewer images.
         """
+        row = self._map_of(image_id, technique, target, MAPS.names).to_pylist()[0]
+        return np.asarray(row["map"], np.float32).reshape(row["rows"], row["cols"])
+
+    def pixel_map(self, image_id: str, technique: str, target: int | None = None) -> FloatArray:
+        """Reads one map pixel by pixel, of a run that kept them (``--pixel-maps``).
+
+        Args:
+            image_id: as in `images`.
+            technique: as of `map`, one that gives a value a pixel.
+            target: as of `map`.
+
+        Returns:
+            Raw float32 ``(height, width)`` of the model's input; the sums over its patches are `map`.
+
+        Raises:
+            StoreError: as `map`; or the run has no such map pixel by pixel.
+        """
+        found = pixel_map(self._map_of(image_id, technique, target), 0)
+        if found is None:
+            raise StoreError(
+                f"'{self.technique(technique).key}' is not kept pixel by pixel in this run; "
+                "'vitreport explain --pixel-maps float16' keeps so what is finer than patches"
+            )
+        return found.values
+
+    def _map_of(
+        self, image_id: str, technique: str, target: int | None, columns: list[str] | None = None
+    ) -> pa.Table:
+        """The row of a map that did not fail, as a table of one row; see `map`."""
         record = self.technique(technique)
         if record.kind != "map":
             raise StoreError(f"'{record.key}' is an observation, it has no map; see Run.observations")
         if record.skipped:
             raise StoreError(f"'{record.key}' was skipped on this model: {record.skipped}")
-        part = self.folder.read_table(paths.technique_part(record, self._shard_of(image_id)))
-        rows: list[dict[str, Any]] = part.filter(pc.field("id") == image_id).to_pylist()
+        part = self.folder.read_table(paths.technique_part(record, self._shard_of(image_id)), columns)
+        part = part.filter(pc.field("id") == image_id)
+        rows: list[dict[str, Any]] = part.select(["target", "error"]).to_pylist()
         if not rows and self.is_beyond(image_id, record):
             asked = "image" if record.most_images == 1 else f"{record.most_images} images"
             reason = f"'{record.key}' was asked for the first {asked} of the run only"
             raise StoreError(f"image '{image_id}' has no map: {reason}")
         if not rows:
             raise StoreError(f"image '{image_id}' has no map: it is quarantined or has no target")
+        place = 0
         if record.class_specific and target is not None:
-            chosen = [row for row in rows if row["target"] == target]
-            if not chosen:
-                have = ", ".join(str(row["target"]) for row in rows)
-                raise StoreError(f"image '{image_id}' was not explained for target {target}; it has: {have}")
-            rows = chosen
-        row = rows[0]
-        if row["error"]:
-            raise StoreError(f"'{record.key}' failed on image '{image_id}': {row['error']}")
-        return np.asarray(row["map"], np.float32).reshape(row["rows"], row["cols"])
+            have = [row["target"] for row in rows]
+            if target not in have:
+                shown = ", ".join(map(str, have))
+                raise StoreError(f"image '{image_id}' was not explained for target {target}; it has: {shown}")
+            place = have.index(target)
+        if rows[place]["error"]:
+            raise StoreError(f"'{record.key}' failed on image '{image_id}': {rows[place]['error']}")
+        return part.slice(place, 1)
 
     def metric(self, spec: str) -> MetricRecord:
         """Finds a metric by name and parameters; a bare name has the default parameters.

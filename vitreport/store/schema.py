@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from vitreport.explanation import Attribution, Explanation, ImageRef
+from vitreport.explanation import Attribution, Explanation, ImageRef, PixelMap
 
 CATALOGUE = pa.schema(
     [
@@ -61,6 +61,19 @@ MAPS = pa.schema(
     ]
 )
 
+PIXELS = {
+    kind: pa.schema(
+        [
+            ("pixel_rows", pa.int32()),
+            ("pixel_cols", pa.int32()),
+            ("pixels", pa.list_(values)),
+            ("pixel_scale", pa.float32()),
+        ]
+    )
+    for kind, values in (("float16", pa.float16()), ("float32", pa.float32()))
+}
+"""What comes after `MAPS` where maps are kept pixel by pixel too, by the kind of numbers."""
+
 
 def catalogue_table(refs: Iterable[ImageRef]) -> pa.Table:
     """The catalogue, one row an image."""
@@ -78,21 +91,25 @@ def images_table(explanations: Iterable[Explanation]) -> pa.Table:
 
 
 def maps_table(rows: Sequence[tuple[str, Attribution]]) -> pa.Table:
-    """One row an image and target; `rows` are image ids with their attributions."""
+    """One row an image and target; `rows` are image ids with their attributions.
+
+    There are columns for pixels where some map has them.
+    """
+    kinds = {str(one.pixels.stored.dtype) for _, one in rows if one.pixels is not None}
+    fields = [*MAPS, *(field for kind in kinds for field in PIXELS[kind])]
     return pa.Table.from_pylist(
-        [
-            {
-                "id": image_id,
-                "target": attribution.target,
-                "rows": None if attribution.error else attribution.values.shape[0],
-                "cols": None if attribution.error else attribution.values.shape[1],
-                "map": None if attribution.error else attribution.values.astype(np.float32).ravel(),
-                "error": attribution.error,
-            }
-            for image_id, attribution in rows
-        ],
-        schema=MAPS,
+        [{"id": image_id, **_map_row(attribution)} for image_id, attribution in rows],
+        schema=pa.schema(fields),
     )
+
+
+def pixel_map(maps: pa.Table, row: int) -> PixelMap | None:
+    """The map of a row of a table of maps pixel by pixel; None where it is not kept."""
+    if "pixels" not in maps.column_names or not maps["pixels"][row].is_valid:
+        return None
+    stored = maps["pixels"][row].values.to_numpy(zero_copy_only=False)
+    shape = (maps["pixel_rows"][row].as_py(), maps["pixel_cols"][row].as_py())
+    return PixelMap(stored.reshape(shape), maps["pixel_scale"][row].as_py())
 
 
 def observations_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pa.Table:
@@ -123,6 +140,26 @@ def _arrow_type(text: str) -> pa.DataType:
     if text.startswith("list<"):
         return pa.list_(_arrow_type(text.removeprefix("list<").removesuffix(">")))
     return pa.float16() if text == "float16" else pa.type_for_alias(text)
+
+
+def _map_row(attribution: Attribution) -> dict[str, object]:
+    if attribution.error:
+        return {"target": attribution.target, "error": attribution.error}
+    row = {
+        "target": attribution.target,
+        "rows": attribution.values.shape[0],
+        "cols": attribution.values.shape[1],
+        "map": attribution.values.astype(np.float32).ravel(),
+    }
+    pixels = attribution.pixels
+    if pixels is not None:
+        row |= {
+            "pixel_rows": pixels.stored.shape[0],
+            "pixel_cols": pixels.stored.shape[1],
+            "pixels": pixels.stored.ravel(),
+            "pixel_scale": pixels.scale,
+        }
+    return row
 
 
 def _ref_row(ref: ImageRef) -> dict[str, object]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from image_opening import open_image
-from synthetic_run import COLS, ROWS
+from synthetic_run import COLS, ROWS, write_run
+
+from vitreport.report.build import build_report
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +78,37 @@ def test_opacity_and_scale_are_set_in_the_viewer(page: Any, site: str, order: li
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
     assert page.locator("#maps ~ .technique img.fixed, .technique img.fixed").first.is_visible()
+
+
+def test_maps_are_shown_in_pixels_where_they_are_kept(page: Any, tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", 1, quarantined=0, in_pixels=("signed_example",))
+    build_report(root, pdf=False, processes=1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    (place,) = (root / "report/images").glob("????????????????.html")
+    open_image(page, (root / "report").as_uri() + "/", place.stem)
+    page.locator("figure.in-pixels").first.scroll_into_view_if_needed()
+    fine = page.locator("figure.in-pixels").first.locator(".layer.pixels")
+    coarse = page.locator("figure.in-pixels").first.locator(".layer.own")
+    assert coarse.is_visible() and not fine.is_visible()
+    assert not [url for url in asked if url.endswith(".webp")], "nothing is loaded before it is shown"
+    for scale in ("this image", "all images"):
+        page.locator("#controls").get_by_text(scale, exact=True).click()
+        page.locator("#controls").get_by_text("in pixels").click()
+        assert fine.is_visible() and not page.locator("figure.in-pixels .layer.own:visible").count()
+        assert page.locator("figure.in-pixels .ramp:visible").count() == 2
+        assert page.locator(".note.pixels").is_visible()
+        assert page.locator("figure.map:not(.in-pixels) .layer:visible").count()
+        page.wait_for_function("document.querySelector('.layer.pixels').naturalWidth > 100")
+        page.locator("#controls").get_by_text("smooth").click()
+        assert not fine.is_visible()
+    page.locator("figure.in-pixels .enlarge").first.click()
+    page.locator("#viewer-switches").get_by_text("in pixels").click()
+    assert page.locator("#canvas .layer.pixels").is_visible()
+    assert page.locator("#left-caption .ramp.pixels").is_visible()
+    assert not page.locator(
+        "#canvas .layer.own, #canvas .layer.fixed, #left-caption .ramp.fixed"
+    ).first.is_visible()
 
 
 def test_a_map_is_enlarged_and_zoomed_by_mouse_and_keyboard(page: Any, site: str, order: list[str]) -> None:
