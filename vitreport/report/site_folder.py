@@ -20,6 +20,7 @@ from vitreport.errors import StoreError
 from vitreport.report.site_record import Rooms, SiteRecord
 from vitreport.store import RunFolder
 from vitreport.store.folder import REPORT as RECORD
+from vitreport.store.folder import Told
 from vitreport.store.seal import sealed_json
 
 SITE = "report"
@@ -94,14 +95,21 @@ def tidy(root: Path) -> None:
             place.unlink()
 
 
-def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
+def commit(folder: RunFolder, old: SiteRecord, new: SiteRecord, told: Told | None = None) -> None:
     """Moves what was drawn into its place, removes what only `old` lists, and records `new`.
 
     Nothing else is ever removed.
 
+    Args:
+        folder: the run folder.
+        old: the report that is there.
+        new: the report that is drawn.
+        told: how many files are sent, of a run on a URL.
+
     Raises:
         StoreError: the place cannot be written; the same command goes on from there. Or it is behind a link.
     """
+    root = folder.root
     writing = root / WRITING
     drawn = sorted(place for place in writing.rglob("*") if place.is_file())
     rooms = Rooms(root)
@@ -110,7 +118,7 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
             raise _outside((root / path).parent)
     gone = {path: sha256 for path, sha256 in old.files.items() if path not in new.files}
     if drawn or gone:
-        _write_record(root, replace(new, site="", stray=gone))
+        _write_record(folder, replace(new, site="", stray=gone))
         try:
             for place in drawn:
                 final = root / place.relative_to(writing)
@@ -118,11 +126,13 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
                 _move(root, place, final)
         except OSError as error:
             raise _refusal(root / SITE, error) from error
+        folder.send((place.relative_to(writing).as_posix() for place in drawn), told)
         _remove(root, gone)
+        folder.send(gone)
         if hasattr(os, "sync"):
             os.sync()  # once, since one wait a file would take longer than the drawing
     shutil.rmtree(writing, ignore_errors=True)
-    _write_record(root, new)
+    _write_record(folder, new)
 
 
 def _move(root: Path, place: Path, final: Path) -> None:
@@ -136,10 +146,10 @@ def _move(root: Path, place: Path, final: Path) -> None:
         place.unlink()
 
 
-def _write_record(root: Path, record: SiteRecord) -> None:
+def _write_record(folder: RunFolder, record: SiteRecord) -> None:
     content = sealed_json(record.to_json())
-    if not _holds(root / RECORD, content):
-        RunFolder(root).write(RECORD, content)
+    if not _holds(folder.root / RECORD, content):
+        folder.write(RECORD, content)
 
 
 def _remove(root: Path, paths: Iterable[str]) -> None:

@@ -51,7 +51,7 @@ class Sources:
         """Those of a run."""
         folder = run.folder
         optimized = digest(
-            part for path in folder.files_below(ROOM) for part in (path, (folder.root / path).read_bytes())
+            part for path in folder.files_below(ROOM) for part in (path, folder.read(path))
         )
         return cls(code_digest(), run.folder.sha256(MANIFEST), optimized, options)
 

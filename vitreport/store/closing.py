@@ -20,7 +20,7 @@ def check_same_run(folder: RunFolder, before: Manifest, now: Manifest) -> None:
     if before.run_digest != now.run_digest:
         differing = [name for name in now.bound if before.bound.get(name) != now.bound[name]]
         raise StoreError(
-            f"{folder.root} holds another run: the {' and the '.join(differing)} "
+            f"{folder.place()} holds another run: the {' and the '.join(differing)} "
             f"{'differs' if len(differing) == 1 else 'differ'}; nothing was touched; choose another -o"
         )
 
@@ -36,6 +36,7 @@ def discard_damaged(folder: RunFolder, before: Manifest) -> list[str]:
         Paths of what was damaged or, of a finished run, missing.
     """
     tables = [path for path in folder.files_below("data") if path.endswith(".parquet")]
+    folder.fetch(tables)
     damaged = [
         path
         for path in tables
@@ -63,6 +64,7 @@ def close(
         manifest: of the run.
         progress: told how many files are digested.
     """
+    folder.fetch(folder.files_below("data"))
     parts = [paths.CATALOGUE]
     quarantined = failed = 0
     for shard in range(manifest.data.shards):
