@@ -31,7 +31,8 @@ def prepare(folder: RunFolder, model: str, images: int, options: Mapping[str, An
         The settings to explain them with.
 
     Raises:
-        SettingsError: the folder is on a URL, there is no such model, or a technique or metric cannot be used.
+        SettingsError: the folder is on a URL, there is no such model, or a technique or metric cannot be
+            used.
         StoreError: the folder holds something else, other images or another run, or cannot be written.
     """
     name = f"{EMBEDDED}{model}"

@@ -73,7 +73,9 @@ def publish_run(run: Run, publication: Publication) -> RunFolder:
             "it goes on where it stopped"
         )
     if run.manifest.published:
-        raise StoreError(f"{run.folder.place()} is a published copy itself; name the run that it was made from")
+        raise StoreError(
+            f"{run.folder.place()} is a published copy itself; name the run that it was made from"
+        )
     _check_columns(run, publication)
     home = run.folder.below(HOME)
     made_from = _made_from(run, publication)

@@ -57,10 +57,8 @@ def build_difference(
     runs = [_finished(place) for place in (before, after)]
     folder = run_folder(output)
     if runs[0].folder.sha256(MANIFEST) == runs[1].folder.sha256(MANIFEST):
-        raise StoreError(
-            f"{runs[0].folder.place()} and {runs[1].folder.place()} hold the same run, so there is nothing to "
-            "compare"
-        )
+        both = " and ".join(str(run.folder.place()) for run in runs)
+        raise StoreError(f"{both} hold the same run, so there is nothing to compare")
     around = folder.root.resolve().parents
     if folder.has(MANIFEST) or any((place / MANIFEST).exists() for place in around):
         raise StoreError(

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TypeVar
 
 from vitreport.errors import SettingsError, StoreError
 from vitreport.store.folder import HALF_WRITTEN, WRITING, Told
@@ -14,8 +15,16 @@ from vitreport.url import file_system, reason
 _AT_ONCE = 16
 """Files that are sent or fetched at a time, where the file system can do that."""
 
-_STORES = frozenset("abfs abfss adl az gcs gs memory oci oss r2 s3 s3a tos wasb wasbs".split())
+_STORES = frozenset({"abfs", "abfss", "az", "gcs", "gs", "memory", "oci", "oss", "s3", "s3a", "tos"})
 """Protocols that put a file whole or not at all; on all others it is written beside its place and moved."""
+
+
+Answer = TypeVar("Answer")
+
+
+def is_inside(path: str) -> bool:
+    """False for a path that leads out of a run."""
+    return not {"", ".", ".."}.intersection(path.split("/"))
 
 
 class Objects:
@@ -31,13 +40,13 @@ class Objects:
         self._system, base = file_system(url)
         self._base = base.rstrip("/")
         if not self._base:
-            raise SettingsError(f"'{url}' names no folder; add one, as in {url.rstrip('/')}/run")
+            raise SettingsError(f"'{url}' names no folder; add the name of one")
         protocol = self._system.protocol
         self._is_store = not _STORES.isdisjoint({protocol} if isinstance(protocol, str) else protocol)
 
     def is_file(self) -> bool:
         """True where a file lies at the URL itself."""
-        return bool(self._asked(lambda: self._system.isfile(self._base)))
+        return self._asked(lambda: bool(self._system.isfile(self._base)))
 
     def names(self) -> set[str]:
         """Names of all files and folders right below the URL."""
@@ -47,7 +56,7 @@ class Objects:
         """Paths of all files in a folder and below it, or the path itself where it is that of a file."""
         inside = f"{room}/" if room else ""
         found = self._below(room, self._system.find)
-        return {path for path in found if path.startswith(inside) or path == room}
+        return {path for path in found if (path.startswith(inside) or path == room) and is_inside(path)}
 
     def get(self, path: str) -> bytes | None:
         """Content of the file at `path`; None where there is none.
@@ -148,7 +157,7 @@ class Objects:
         found = (path.rstrip("/") for path in self._asked(listed))
         return {path.removeprefix(start) for path in found if path.startswith(start)}
 
-    def _asked(self, question: Callable[[], object]) -> object:
+    def _asked(self, question: Callable[[], Answer]) -> Answer:
         try:
             return question()
         except Exception as error:

@@ -22,9 +22,8 @@ from pathlib import Path, PurePosixPath
 from vitreport.errors import StoreError
 from vitreport.store.folder import MANIFEST, WRITING, RunFolder, Told, is_sealed
 from vitreport.store.manifest import Manifest
-from vitreport.store.objects import Objects
+from vitreport.store.objects import Objects, is_inside
 from vitreport.url import is_url
-
 
 RunPlace = str | Path | RunFolder
 """Where a run folder is: its path, its URL, or the folder itself."""
@@ -121,18 +120,18 @@ class RemoteFolder(RunFolder):
 
     def has(self, path: str) -> bool:
         """See `RunFolder.has`."""
-        return path in self._room(path.partition("/")[0])
+        return is_inside(path) and path in self._room(path.partition("/")[0])
 
     def files_below(self, room: str) -> Iterator[str]:
         """See `RunFolder.files_below`."""
-        known = self._room(room.partition("/")[0]) if room else set(filter(_is_inside, self.objects.paths("")))
+        known = self._room(room.partition("/")[0]) if room else self.objects.paths("")
         start = f"{room}/" if room else ""
         found = (path for path in known if path.startswith(start) and not path.endswith(WRITING))
         yield from sorted(found, key=lambda path: path.split("/"))
 
     def read(self, path: str) -> bytes:
         """See `RunFolder.read`."""
-        if not _is_inside(path):
+        if not is_inside(path):
             raise self.missing(path)
         if self.keeps and (self.root / path).is_file():
             return (self.root / path).read_bytes()
@@ -189,7 +188,7 @@ class RemoteFolder(RunFolder):
 
     def _room(self, name: str) -> set[str]:
         if name not in self._rooms:
-            self._rooms[name] = set(filter(_is_inside, self.objects.paths(name)))
+            self._rooms[name] = self.objects.paths(name)
         return self._rooms[name]
 
     def _note(self, path: str) -> None:
@@ -212,8 +211,3 @@ class RemoteFolder(RunFolder):
                 f"cannot write {place}, in the working copy of {self.url}: {error.strerror}; make room, or "
                 "name another folder in TMPDIR"
             ) from error
-
-
-def _is_inside(path: str) -> bool:
-    """False for a path that leads out of the run."""
-    return not path.startswith("/") and not {"", ".", ".."}.intersection(path.split("/"))
