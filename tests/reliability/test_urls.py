@@ -207,6 +207,22 @@ def test_differences_and_optimised_pictures_are_made_at_urls(
     assert at("memory://bucket/difference") == contents(tmp_path / "difference")
 
 
+def test_two_commands_at_once_with_equal_settings_do_no_harm(
+    settings: RunSettings, local: Path, bucket: MemoryFileSystem
+) -> None:
+    others: list[str] = []
+
+    def progress(stage: str, done: float, total: int) -> None:
+        if stage not in others:  # each stage of the one has a whole other one in it
+            others.append(stage)
+            explain(settings, URL)
+
+    explain(settings, URL, progress=progress)
+    assert others == ["hash", "explain", "score", "digest"]
+    build_report(URL, **PDF)  # type: ignore[arg-type]
+    assert at(URL) == contents(local)
+
+
 @pytest.fixture(scope="module")
 def command() -> Iterator[Commands]:
     with commands() as ready:

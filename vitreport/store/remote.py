@@ -1,8 +1,7 @@
 """A run folder at a URL. What is written is committed there; the report is drawn from a working copy.
 
-There is no lock at a URL. Two commands at once on one run do no harm to its store: parts that both write are
-equal, and each is there whole or not at all. Of two reports at once the last one stands, and `verify` says
-whether a file of the other is left.
+There is no lock at a URL. Two commands with equal settings at once do no harm: the parts that they write are
+equal, and each is there whole or not at all. Those of others would mix, which `verify` tells.
 """
 
 from __future__ import annotations
