@@ -90,8 +90,7 @@ def build_report(
         pdf_images: images with a sheet of their own in ``report.pdf``.
         pdf_volumes: whether all images get a sheet in volumes of 50, where there are more than `pdf_images`.
         pdf_per_image: whether every image gets a PDF of its own.
-        engine: where the site's pages are drawn; None is this machine, one process a core, and so is any of
-            a run on a URL.
+        engine: where the site's pages are drawn; None is this machine, one process a core.
         publish: what the public may see; None draws the run itself. Its `pdf` follows the argument `pdf`.
         progress: told how far each stage is.
 

@@ -237,6 +237,23 @@ def test_pages_drawn_by_actors_have_the_same_bytes(settings: RunSettings, tmp_pa
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 
+def test_pages_of_a_run_on_a_url_are_drawn_by_actors_that_share_nothing_else(
+    settings: RunSettings, tmp_path: Path
+) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    few = replace(settings, limit=FEWEST_TOGETHER + 2, metrics=("none",), techniques=("raw_attention",))
+    explain(few, tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    left = tmp_path / "other/.report.writing/report/images/left.html"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a report that was killed")
+    build_report(tmp_path / "one", pdf=False)
+    told: list[tuple[str, int]] = []
+    build_report(f"file://{tmp_path}/other", pdf=False, engine=Noting(told))
+    assert {place for place, _ in told} == {os.devnull}
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
 def test_workers_and_shares_of_gpus_are_read() -> None:
     assert choose_engine("ray") == RayEngine()
     assert choose_engine("ray:workers=4,gpus=0.5") == RayEngine(4, 0.5)

@@ -224,9 +224,12 @@ def test_two_commands_at_once_with_equal_settings_do_no_harm(
 
 
 @pytest.fixture(scope="module")
-def command() -> Iterator[Commands]:
-    with commands() as ready:
-        yield ready
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Commands whose working copies lie in a folder of this test: what is killed leaves its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("copies")))
+        with commands() as ready:
+            yield ready
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")

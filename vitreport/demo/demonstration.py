@@ -37,7 +37,7 @@ def prepare(folder: RunFolder, model: str, images: int, options: Mapping[str, An
     """
     name = f"{EMBEDDED}{model}"
     embedded_folder(name)
-    if not folder.is_shared:
+    if not folder.is_on_disk:
         raise SettingsError(f"the demonstration draws its images on a disk, not on {folder.place()}")
     table = folder.root / DEMO_TABLE
     if folder.claim() is not None and not table.is_file():

@@ -42,7 +42,7 @@ def build_report(
         pdf_volumes: whether all images get one in volumes of 50, ``pdf/volume-001.pdf`` and so on, where
             there are more.
         pdf_per_image: whether every image gets a document of its own, ``pdf/<id>.pdf``.
-        engine: where the site's pages are drawn; None is this machine, and so is any of a run on a URL.
+        engine: where the site's pages are drawn; None is this machine.
         processes: workers at a time; None takes one a core.
         progress: told what is done.
 
@@ -59,7 +59,7 @@ def build_report(
         )
     told = progress or (lambda stage, done, total: None)
     fetched, sent = partial(told, "fetch"), partial(told, "send")
-    tidy(folder.root)
+    tidy(folder)
     old = read_record(folder)
     folder.fetch(old.files, fetched)
     earlier = Earlier(old.pages, standing(folder.root, old))
@@ -80,7 +80,7 @@ def build_report(
             from vitreport.report.site import Site
 
             site = Site(reading, sources)
-            where = (engine if engine and folder.is_shared else LocalEngine(), Resources(workers))
+            where = (engine or LocalEngine(), Resources(workers))
             pages = site.draw(earlier, *where, lambda done, total: told("pages", done, total))
         if stage is not None and not same_pdf:
             begun = SiteRecord(old.manifest_sha256, sources.site, {**pages, **pdfs})

@@ -86,8 +86,8 @@ class RunFolder:
     root: Path
 
     @property
-    def is_shared(self) -> bool:
-        """Whether `root` is the run for all processes, and for all machines that have the disk."""
+    def is_on_disk(self) -> bool:
+        """Whether the run itself lies below `root`."""
         return True
 
     def place(self, path: str = "") -> Path | str:

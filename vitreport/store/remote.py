@@ -66,8 +66,8 @@ class RemoteFolder(RunFolder):
         return RemoteFolder, (Path(os.devnull), self.url, False)
 
     @property
-    def is_shared(self) -> bool:
-        """See `RunFolder.is_shared`."""
+    def is_on_disk(self) -> bool:
+        """See `RunFolder.is_on_disk`."""
         return False
 
     @cached_property
