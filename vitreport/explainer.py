@@ -74,8 +74,9 @@ class Explainer:
         techniques, size = [technique for _, technique in pending], self.plan.batch_size
         for batch in prepared_batches(self.plan, refs):
             size = yield from self._explain_what_fits(batch, techniques, findings, size)
-        for record, _ in pending:
-            self.folder.write_table(technique_part(record, shard), findings.table(record))
+        self.folder.write_tables(
+            (technique_part(record, shard), findings.table(record)) for record, _ in pending
+        )
         if not self.folder.has(images_part(shard)):
             self.folder.write_table(images_part(shard), images_table(findings.explanations))
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+import pyarrow as pa
+
 from vitreport.errors import StoreError
 from vitreport.store.folder import MANIFEST, WRITING, RunFolder, Told, is_sealed
 from vitreport.store.manifest import Manifest
@@ -145,6 +147,11 @@ class RemoteFolder(RunFolder):
         self.objects.put(path, content)
         self._note(path)
         self._copy(path, content)
+
+    def write_tables(self, tables: Iterable[tuple[str, pa.Table]]) -> None:
+        """See `RunFolder.write_tables`."""
+        given = dict(tables)
+        self.objects.each(lambda path: self.write_table(path, given[path]), given)
 
     def remove(self, path: str) -> None:
         """See `RunFolder.remove`."""
