@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from command_line import MODEL, contents, options, write_checkpoint, write_pictures
 from killing import Commands, Moment, commands
 
 from vitreport import RunSettings, build_report, explain, open_run
 from vitreport.api import build_difference, maximize, verify
+from vitreport.cli import main
 from vitreport.publication.pseudonym import KEY
 from vitreport.publication.publication import Publication
 from vitreport.store import RunFolder
@@ -205,6 +207,20 @@ def test_differences_and_optimised_pictures_are_made_at_urls(
     build_difference(copy, tmp_path / "other", "memory://bucket/difference", pdf=False)
     build_difference(tmp_path / "run", tmp_path / "other", tmp_path / "difference", pdf=False)
     assert at("memory://bucket/difference") == contents(tmp_path / "difference")
+
+
+def test_the_command_line_names_urls(copy: str, changes: list[str]) -> None:
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(main, [*words, "-q"] if words[0] == "demo" else words)
+        assert result.exit_code == (2 if words[0] == "demo" else 0), result.output
+        return result.output.strip().splitlines()[-1]
+
+    assert said("verify", copy).startswith(f"all {len(at(copy)) + 1} files of {URL} are as they were written")
+    assert said("report", copy, "--pdf-images", "1") == (
+        f"report: {URL}/report/index.html and {URL}/report.pdf"
+    )
+    assert said("report", copy, "--no-pdf") == f"report: {URL}/report/index.html"
+    assert said("demo", "-o", f"{URL}2").endswith(f"draws its images on a disk, not on {URL}2")
 
 
 def test_two_commands_at_once_with_equal_settings_do_no_harm(

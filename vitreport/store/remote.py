@@ -27,7 +27,7 @@ from vitreport.store.objects import Objects, is_inside
 from vitreport.url import is_url
 
 RunPlace = str | Path | RunFolder
-"""Where a run folder is: its path, its URL, or the folder itself."""
+"""Where a run folder is: its path, its URL, or the folder itself, of which a working copy is used again."""
 
 
 def run_folder(place: RunPlace) -> RunFolder:
