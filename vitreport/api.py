@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Receipt, Resources
 from vitreport.errors import SettingsError, StoreError
 from vitreport.settings import RunSettings
-from vitreport.store import Manifest, Run, RunFolder, open_run
+from vitreport.store import Manifest, Run, RunFolder, RunPlace, open_run, run_folder
 from vitreport.store import folder as paths
 from vitreport.store.closing import check_same_run, close, discard_damaged, said_of_damage
 from vitreport.store.schema import catalogue_table
@@ -33,7 +33,7 @@ Progress = Callable[[str, float, int], None]
 
 def explain(
     settings: RunSettings,
-    output: str | Path,
+    output: RunPlace,
     *,
     engine: Engine | None = None,
     progress: Progress | None = None,
@@ -47,7 +47,7 @@ def explain(
 
     Args:
         settings: what to do.
-        output: the run folder; it is made where it is missing.
+        output: the run folder, as a path or a URL; it is made where it is missing.
         engine: where the work runs; None is this process.
         progress: told how far each stage is.
         expect: told of a long stage before it starts: the seconds that it will take, and its units.
@@ -62,14 +62,14 @@ def explain(
         StoreError: `output` holds something else or another run, cannot be written, or another process is at
             work in it.
     """
-    folder = RunFolder(Path(output))
+    folder = run_folder(output)
     folder.claim()
     with folder.working():
         return _explain(settings, folder, engine or LocalEngine(), progress, expect, notice)
 
 
 def build_report(
-    run: str | Path,
+    run: RunPlace,
     *,
     pdf: bool = True,
     pdf_images: int = 60,
@@ -78,14 +78,14 @@ def build_report(
     engine: Engine | None = None,
     publish: Publication | None = None,
     progress: Progress | None = None,
-) -> Path:
+) -> Path | str:
     """Renders the HTML site and the PDF of a run from its store. Needs neither torch nor the images.
 
     With `publish` it is the report of the run's published copy in ``RUN/publish``, which tells nothing of the
     originals, and the run's own report stays as it is.
 
     Args:
-        run: the run folder.
+        run: the run folder, as a path or a URL.
         pdf: whether to write ``report.pdf`` too.
         pdf_images: images with a sheet of their own in ``report.pdf``.
         pdf_volumes: whether all images get a sheet in volumes of 50, where there are more than `pdf_images`.
@@ -95,7 +95,7 @@ def build_report(
         progress: told how far each stage is.
 
     Returns:
-        The site's ``index.html``.
+        The site's ``index.html``: its path, or its URL.
 
     Raises:
         SettingsError: a column that is to be published is none of the run's.
@@ -104,15 +104,15 @@ def build_report(
     """
     from vitreport.report.build import build_report as build
 
-    root = Path(run)
-    open_run(root)
-    with RunFolder(root).working():
+    folder = run_folder(run)
+    open_run(folder)
+    with folder.working():
         if publish is not None:
             from vitreport.publication.published_run import finish_site, publish_run
 
-            root = publish_run(open_run(root), dataclasses.replace(publish, pdf=pdf))
+            folder = publish_run(open_run(folder), dataclasses.replace(publish, pdf=pdf))
         build(
-            root,
+            folder,
             pdf=pdf,
             pdf_images=pdf_images,
             pdf_volumes=pdf_volumes,
@@ -121,15 +121,15 @@ def build_report(
             progress=progress,
         )
         if publish is not None:
-            finish_site(root)
-    return root / "report" / "index.html"
+            finish_site(folder)
+    return folder.place("report/index.html")
 
 
-def verify(run: str | Path, *, progress: Progress | None = None) -> Verification:
+def verify(run: RunPlace, *, progress: Progress | None = None) -> Verification:
     """Re-hashes every file of a run: the store, the report, the PDFs, the optimised pictures. Needs no torch.
 
     Args:
-        run: the run folder.
+        run: the run folder, as a path or a URL.
         progress: told how far the stage ``verify`` is.
 
     Returns:
@@ -140,13 +140,13 @@ def verify(run: str | Path, *, progress: Progress | None = None) -> Verification
     """
     from vitreport.verification import verify as check
 
-    return check(Path(run), _stage(progress, "verify"))
+    return check(run_folder(run), _stage(progress, "verify"))
 
 
 def build_difference(
-    before: str | Path,
-    after: str | Path,
-    output: str | Path,
+    before: RunPlace,
+    after: RunPlace,
+    output: RunPlace,
     *,
     pdf: bool = True,
     progress: Progress | None = None,
@@ -154,7 +154,7 @@ def build_difference(
     """Reports what changed between two runs on the same images: two models, releases or settings.
 
     Args:
-        before: a run folder.
+        before: a run folder, as a path or a URL.
         after: another.
         output: the folder for ``index.html``, ``difference.json`` and ``difference.pdf``.
         pdf: whether to write the PDF too.
@@ -169,12 +169,13 @@ def build_difference(
     """
     from vitreport.report.difference_build import build_difference as build
 
-    with RunFolder(Path(output)).working():
-        return build(Path(before), Path(after), Path(output), pdf=pdf, progress=progress)
+    folder = run_folder(output)
+    with folder.working():
+        return build(run_folder(before), run_folder(after), folder, pdf=pdf, progress=progress)
 
 
 def maximize(
-    run: str | Path,
+    run: RunPlace,
     targets: Sequence[str] = (),
     *,
     parametrisation: str = "fourier",
@@ -193,7 +194,7 @@ def maximize(
     of the run changes.
 
     Args:
-        run: the folder of a finished run.
+        run: the folder of a finished run, as a path or a URL.
         targets: ``class:243`` or a class name, ``unit:8:17``, ``head:5:2``, ``channel:11:40``; none takes the
             classes that occur most often in the run and the units that are most active on it.
         parametrisation: ``fourier``, ``maco``, or ``pixels``, which nothing restrains.
@@ -218,7 +219,9 @@ def maximize(
     wish = Wish(tuple(targets), parametrisation, steps, seeds, copies)
     finished = open_run(run)
     if not finished.manifest.complete:
-        raise StoreError(f"{run} is not finished; run the same 'vitreport explain' command again first")
+        raise StoreError(
+            f"{finished.folder.place()} is not finished; run the same 'vitreport explain' command again first"
+        )
     if judge is None and judge_checkpoint is not None:
         raise SettingsError("weights of a judge are given, but no model; --judge NAME says which")
     with finished.folder.working():
@@ -295,7 +298,7 @@ def _explain(
     explainer = Explainer(folder, plan)
     work = [shard for shard in plan.shards if not explainer.is_done(shard)]
     if before is not None and before.complete and not (work or damaged) and before.asked == manifest.asked:
-        return open_run(folder.root)
+        return open_run(folder)
     folder.commit_manifest(manifest)
     folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
     ready = time.perf_counter()
@@ -316,9 +319,11 @@ def _explain(
         if progress:
             progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
         note(receipt)
+    folder.look()
     explained = time.perf_counter()
     scorer = Scorer(folder, plan)
     estimates = _score(scorer, engine, resources, progress, expect, note)
+    folder.look()
     scored = time.perf_counter()
     manifest = _with_notices(manifest, score_notices(scorer))
     folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
@@ -329,7 +334,7 @@ def _explain(
         "digest": time.perf_counter() - scored,
     }
     _write_timings(folder, totals[EXPLAIN], seconds, estimates)
-    return open_run(folder.root)
+    return open_run(folder)
 
 
 def _with_notices(manifest: Manifest, notices: Sequence[str]) -> Manifest:

@@ -100,8 +100,9 @@ class Explainer:
     ) -> None:
         """Writes the parts of a shard, when its maps have arrived; that of its images comes last."""
         arrived()
-        for record in records:
-            self.folder.write_table(technique_part(record, shard), findings.table(record))
+        self.folder.write_tables(
+            (technique_part(record, shard), findings.table(record)) for record in records
+        )
         if not self.folder.has(images_part(shard)):
             self.folder.write_table(images_part(shard), images_table(findings.explanations))
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from math import ceil
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from vitreport.engines import SCORE, Receipt
@@ -134,10 +135,10 @@ class Scorer:
             for some in rest:
                 yield from self._add(rows, fitting, record, metric, missing, ready, some)
                 yield Receipt(share * seconds[record.key] * len(_within(metric, some)), stage=SCORE)
-            for technique in missing:
-                found = sorted(rows.get((record.key, technique.key), []), key=lambda row: str(row["id"]))
-                table = scores_table(found, record.columns)
-                self.folder.write_table(score_part(record, technique, part), table)
+            self.folder.write_tables(
+                (score_part(record, technique, part), _table(rows, record, technique))
+                for technique in missing
+            )
 
     def _add(
         self,
@@ -260,6 +261,12 @@ class Scorer:
     def _techniques(self) -> Mapping[str, Technique]:
         known = (*self.plan.techniques, *self.plan.controls)
         return {record.key: technique for record, technique in known if isinstance(technique, Technique)}
+
+
+def _table(rows: Rows, metric: MetricRecord, technique: TechniqueRecord) -> pa.Table:
+    """A technique's scores by a metric, in id order."""
+    found = sorted(rows.get((metric.key, technique.key), []), key=lambda row: str(row["id"]))
+    return scores_table(found, metric.columns)
 
 
 def _within(metric: Metric, drawn: Sequence[Drawn]) -> list[Drawn]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from vitreport.errors import StoreError
 from vitreport.report.site_record import read_record
-from vitreport.store import Manifest, RunFolder
+from vitreport.store import Manifest, RunFolder, RunPlace, run_folder
 from vitreport.store import folder as paths
 from vitreport.store.lock import check_idle
 from vitreport.store.optimized import CONTROLS, ROOM, OptimizedRecord
 
 Progress = Callable[[int, int], None]
 """Called with the files checked and the files there are."""
+
+_FETCHED = 256
+"""Files of a run on a URL that are fetched together."""
 
 _SEALED = "sealed"
 """Stands for the digest of a file that vouches for itself."""
@@ -36,20 +38,20 @@ class Verification:
     manifest_sha256: str
 
 
-def verify(root: Path, progress: Progress | None = None) -> Verification:
+def verify(run: RunPlace, progress: Progress | None = None) -> Verification:
     """Re-hashes every file of a run: the store, the report, the PDFs, the optimised pictures.
 
     Args:
-        root: the run folder.
+        run: the run folder, as a path or a URL.
         progress: told how far it is.
 
     Raises:
-        StoreError: `root` holds no run, or another process is at work in it.
+        StoreError: `run` holds no run, or another process is at work in it.
     """
-    folder = RunFolder(root)
+    folder = run_folder(run)
     if not folder.has(paths.MANIFEST):
         folder.manifest()
-    check_idle(root)
+    check_idle(folder.root)
     manifest_sha256 = folder.sha256(paths.MANIFEST)
     try:
         manifest = folder.manifest()
@@ -57,7 +59,7 @@ def verify(root: Path, progress: Progress | None = None) -> Verification:
         return Verification(1, (str(error),), manifest_sha256)
     faults: list[str] = []
     if not manifest.complete:
-        faults.append(f"{root} is not finished; {paths.remedy(paths.CATALOGUE)}")
+        faults.append(f"{folder.place()} is not finished; {paths.remedy(paths.CATALOGUE)}")
     listed = {**_of_store(folder, manifest), **_of_pictures(folder, faults)}
     strangers = [
         path
@@ -66,22 +68,25 @@ def verify(root: Path, progress: Progress | None = None) -> Verification:
         if path not in listed and (room != paths.DEMO or manifest.complete)
     ]
     listed |= _of_report(folder, manifest_sha256, faults)
-    for number, (path, sha256) in enumerate(sorted(listed.items()), start=1):
+    listing = sorted(listed.items())
+    for number, (path, sha256) in enumerate(listing):
+        if number % _FETCHED == 0:
+            folder.fetch(path for path, _ in listing[number : number + _FETCHED])
         faults += _fault(folder, path, sha256)
         if progress:
-            progress(number, len(listed))
-    faults += [f"{root / path} is in no list of the run; nobody vouches for it" for path in strangers]
+            progress(number + 1, len(listed))
+    faults += [f"{folder.place(path)} is in no list of the run; nobody vouches for it" for path in strangers]
     return Verification(1 + len(listed), tuple(faults), manifest_sha256)
 
 
 def _fault(folder: RunFolder, path: str, sha256: str) -> Iterator[str]:
     if not folder.has(path):
-        yield f"{folder.root / path} is missing; {paths.remedy(path)}"
+        yield str(folder.missing(path))
         return
     try:
         whole = folder.is_whole(path) if sha256 == _SEALED else folder.sha256(path) == sha256
     except OSError as error:
-        yield f"cannot read {folder.root / path}: {error.strerror}"
+        yield f"cannot read {folder.place(path)}: {error.strerror}"
         return
     if not whole:
         yield str(folder.damaged(path))
@@ -107,7 +112,7 @@ def _of_pictures(folder: RunFolder, faults: list[str]) -> Mapping[str, str]:
         if path == CONTROLS or not folder.is_whole(path):
             continue
         try:
-            record = OptimizedRecord.from_json(folder.read_json(path), str(folder.root / path))
+            record = OptimizedRecord.from_json(folder.read_json(path), str(folder.place(path)))
         except StoreError as error:
             faults.append(str(error))
         else:
@@ -118,15 +123,16 @@ def _of_pictures(folder: RunFolder, faults: list[str]) -> Mapping[str, str]:
 def _of_report(folder: RunFolder, manifest_sha256: str, faults: list[str]) -> Mapping[str, str]:
     """The report, as its own record lists it."""
     if not folder.has(paths.REPORT):
-        orphans = [path for path in ("report", "report.pdf", "pdf") if (folder.root / path).exists()]
+        rooms = ("report", "report.pdf", "pdf")
+        orphans = [path for path in rooms if folder.has(path) or any(folder.files_below(path))]
         said = f"has no {paths.REPORT} beside it; {paths.remedy('report')}"
-        faults += [f"{folder.root / path} {said}" for path in orphans]
+        faults += [f"{folder.place(path)} {said}" for path in orphans]
         return {}
     try:
-        record = read_record(folder.root)
+        record = read_record(folder)
     except StoreError as error:
         faults.append(str(error))
         return {}
     if record.manifest_sha256 != manifest_sha256:
-        faults.append(f"the report of {folder.root} is that of an earlier state; {paths.remedy('report')}")
+        faults.append(f"the report of {folder.place()} is that of an earlier state; {paths.remedy('report')}")
     return {**record.files, paths.REPORT: _SEALED}

@@ -25,7 +25,7 @@ from vitreport.report.run_reading import RunReading
 from vitreport.report.site_folder import tidy
 from vitreport.report.site_record import Earlier
 from vitreport.report.sources import Sources
-from vitreport.store import open_run
+from vitreport.store import RunFolder, open_run
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def measure(root: Path, stage: PdfStage, processes: int) -> Cost:
         lambda name, done, total: told.append(done),
     )
     passed = time.perf_counter() - began
-    tidy(root)
+    tidy(RunFolder(root))
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(

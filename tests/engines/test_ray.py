@@ -85,6 +85,32 @@ class InterruptedRay:
         return TWO.map(Interrupted(worker, self.mark), items, resources)
 
 
+@dataclass(frozen=True)
+class Witness:
+    """A worker that also says where it has its run folder, and in which process."""
+
+    worker: object
+
+    def __call__(self, item: int) -> Iterator[Receipt]:
+        yield from self.worker(item)  # type: ignore[operator]
+        yield Receipt(0, notice=f"{self.worker.folder.root} {os.getpid()}")  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Noting:
+    """Ray, of which it is noted what every `Witness` says."""
+
+    told: list[tuple[str, int]]
+
+    def map(self, worker, items, resources):  # type: ignore[no-untyped-def]
+        for receipt in TWO.map(Witness(worker), items, resources):
+            if receipt.notice is None:
+                yield receipt
+            else:
+                root, process = receipt.notice.split()
+                self.told.append((root, int(process)))
+
+
 def halves(item: int) -> Iterator[Receipt]:
     yield Receipt(item)
     yield Receipt(0)
@@ -178,6 +204,18 @@ def test_two_actors_that_the_command_line_asks_for_write_the_same_bytes_as_this_
     assert contents(tmp_path / "run") == contents(local)
 
 
+def test_two_actors_that_share_nothing_but_a_url_write_the_same_bytes(
+    settings: RunSettings, local: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    url, told = f"file://{tmp_path}/run", []
+    run = explain(settings, url, engine=Noting(told))
+    assert run.folder.place() == url
+    assert contents(tmp_path / "run") == contents(local)
+    assert {place for place, _ in told} == {os.devnull}, "an actor has the working copy of this process"
+    assert os.getpid() not in {process for _, process in told}
+
+
 def test_a_run_survives_an_actor_that_is_killed_in_the_middle(
     settings: RunSettings, local: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +234,23 @@ def test_pages_drawn_by_actors_have_the_same_bytes(settings: RunSettings, tmp_pa
     shutil.copytree(tmp_path / "one", tmp_path / "other")
     for name, engine in (("one", LocalEngine()), ("other", TWO)):
         build_report(tmp_path / name, pdf=False, engine=engine)
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
+def test_pages_of_a_run_on_a_url_are_drawn_by_actors_that_share_nothing_else(
+    settings: RunSettings, tmp_path: Path
+) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    few = replace(settings, limit=FEWEST_TOGETHER + 2, metrics=("none",), techniques=("raw_attention",))
+    explain(few, tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    left = tmp_path / "other/.report.writing/report/images/left.html"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a report that was killed")
+    build_report(tmp_path / "one", pdf=False)
+    told: list[tuple[str, int]] = []
+    build_report(f"file://{tmp_path}/other", pdf=False, engine=Noting(told))
+    assert {place for place, _ in told} == {os.devnull}
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 

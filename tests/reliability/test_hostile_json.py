@@ -133,7 +133,7 @@ def test_odd_json_is_refused_in_one_line(text: str, path: str, sealed: bool, tmp
     else:
         folder.write(path, text.encode())
     with pytest.raises(VitReportError) as caught:
-        open_run(tmp_path) if path == MANIFEST else read_record(tmp_path)
+        open_run(tmp_path) if path == MANIFEST else read_record(RunFolder(tmp_path))
     assert str(caught.value).isprintable()
 
 
@@ -142,5 +142,5 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(content: bytes, tmp_path
     for path in (MANIFEST, REPORT):
         (tmp_path / path).write_bytes(content)
         with pytest.raises(VitReportError) as caught:
-            open_run(tmp_path) if path == MANIFEST else read_record(tmp_path)
+            open_run(tmp_path) if path == MANIFEST else read_record(RunFolder(tmp_path))
         assert str(caught.value).isprintable()

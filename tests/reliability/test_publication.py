@@ -172,7 +172,7 @@ def test_the_published_site_is_whole_and_for_any_host(published: Path) -> None:
 
 
 def test_nothing_stands_in_the_order_of_checksums(source: Run, published: Path) -> None:
-    names = pseudonyms(publication_key(source.folder.root), [ref.id for ref in source.catalogue])
+    names = pseudonyms(publication_key(source.folder), [ref.id for ref in source.catalogue])
     assert [names[ref.id] for ref in source.catalogue] != sorted(names.values())
     listed = (published / "report" / "analysis" / "files.csv").read_text().splitlines()[1:]
     assert [line.partition(",")[0] for line in listed] == sorted(names.values())
@@ -181,7 +181,7 @@ def test_nothing_stands_in_the_order_of_checksums(source: Run, published: Path) 
 
 
 def test_numbers_are_those_of_the_run(source: Run, published: Path) -> None:
-    names = pseudonyms(publication_key(source.folder.root), [ref.id for ref in source.catalogue])
+    names = pseudonyms(publication_key(source.folder), [ref.id for ref in source.catalogue])
     copy = open_run(published)
     record = source.technique("gradient_rollout")
     for image in source.images.filter(pa.compute.equal(source.images["status"], "explained"))[
@@ -235,10 +235,10 @@ def test_a_key_gives_the_same_numbers_and_another_key_others(
     source: Run, published: Path, tmp_path: Path
 ) -> None:
     ids = [hashlib.sha256(str(number).encode()).hexdigest()[:16] for number in range(40)]
-    key = publication_key(source.folder.root)
+    key = publication_key(source.folder)
     assert len(key) == 32 and (source.folder.root / KEY).stat().st_mode & 0o077 == 0
     assert pseudonyms(key, ids) == pseudonyms(key, reversed(ids))
-    other = publication_key(tmp_path)
+    other = publication_key(RunFolder(tmp_path))
     assert other != key and pseudonyms(other, ids) != pseudonyms(key, ids)
     assert key.hex().encode() not in b"".join(
         place.read_bytes() for place in published.rglob("*") if place.is_file()
@@ -253,9 +253,9 @@ def test_a_stop_while_the_key_is_written_leaves_no_half_a_key(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "fsync", stop)
-        publication_key(tmp_path)
+        publication_key(RunFolder(tmp_path))
     with RunFolder(tmp_path).working():
-        assert len(publication_key(tmp_path)) == 32
+        assert len(publication_key(RunFolder(tmp_path))) == 32
         assert [place.name for place in tmp_path.iterdir() if place.suffix == ".writing"] == []
 
 

@@ -112,7 +112,7 @@ def test_a_damaged_record_is_refused_with_what_to_do(text: str, sealed: bool, tm
         "report.json", text
     )
     with pytest.raises(StoreError, match="delete it and run 'vitreport report' again"):
-        read_record(tmp_path)
+        read_record(RunFolder(tmp_path))
 
 
 def test_an_earlier_pdf_stays_while_the_run_is_the_same(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_site_is_on_record_even_where_the_pdf_fails(
     monkeypatch.setattr("vitreport.report.pdf.Summary.draw", fail)
     with pytest.raises(RenderError, match="no Pango"):
         build_report(root, processes=1)
-    assert "report/index.html" in read_record(root).files
+    assert "report/index.html" in read_record(RunFolder(root)).files
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:

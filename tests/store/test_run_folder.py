@@ -195,6 +195,6 @@ def test_parts_lie_where_the_schema_says(tmp_path: Path) -> None:
     assert technique_part(other, 0) == f"data/activations/qkv-{other.digest}/part-00000.parquet"
 
 
-def test_a_url_is_no_place_for_a_run() -> None:
-    with pytest.raises(StoreError, match=r"is a URL, and a run folder lies on a disk; choose another -o"):
+def test_a_url_that_became_a_path_is_no_place_for_a_run() -> None:
+    with pytest.raises(StoreError, match=r"s3:/bucket/run was a URL; give it as a text"):
         RunFolder(Path("s3://bucket/run")).claim()

@@ -14,9 +14,11 @@ STAGES = {
     "explain": "explaining",
     "score": "scoring",
     "digest": "closing the store",
+    "fetch": "fetching the run",
     "maximize": "optimising pictures",
     "pages": "drawing pages",
     "pdf": "writing the PDF",
+    "send": "sending the report",
     "difference": "comparing",
     "verify": "hashing",
 }

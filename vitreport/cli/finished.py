@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,45 +12,50 @@ from vitreport.cli.group import FAILED, main
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=Path)
+@click.argument("place", metavar="RUN")
 @click.option("-q", "--quiet", is_flag=True, help="Print what is wrong only.")
-def verify(run_folder: Path, quiet: bool) -> None:
+def verify(place: str, quiet: bool) -> None:
     """Re-hash every file of RUN: the store, the report, the PDFs, the optimised pictures."""
     from vitreport import api
+    from vitreport.store import run_folder
 
+    folder = run_folder(place)
     with progress_bars(quiet) as progress:
-        found = api.verify(run_folder, progress=progress)
+        found = api.verify(folder, progress=progress)
     for fault in found.faults:
         say(f"vitreport: {fault}", err=True)
     if found.faults:
         sys.exit(FAILED)
     if not quiet:
         say(
-            f"all {found.files} files of {run_folder} are as they were written; "
+            f"all {found.files} files of {folder.place()} are as they were written; "
             f"the SHA-256 of its manifest.json is {found.manifest_sha256}"
         )
 
 
 @main.command()
-@click.argument("before", metavar="RUN_A", type=Path)
-@click.argument("after", metavar="RUN_B", type=Path)
-@click.option("-o", "--output", required=True, type=Path, help="The folder of the report.")
+@click.argument("before", metavar="RUN_A")
+@click.argument("after", metavar="RUN_B")
+@click.option("-o", "--output", required=True, help="The folder of the report.")
 @click.option("--pdf/--no-pdf", default=True, help="Write difference.pdf too.  [default: yes]")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-def diff(before: Path, after: Path, output: Path, pdf: bool, quiet: bool) -> None:
+def diff(before: str, after: str, output: str, pdf: bool, quiet: bool) -> None:
     """Report what changed from RUN_A to RUN_B: two models or two releases on the same images."""
     from vitreport import api
+    from vitreport.store import run_folder
 
+    folder = run_folder(output)
     with progress_bars(quiet) as progress:
-        page = api.build_difference(before, after, output, pdf=pdf, progress=progress)
+        page = api.build_difference(before, after, folder, pdf=pdf, progress=progress)
     if not quiet:
         for sentence in page.summary:
             say(sentence)
-        say(f"report: {output / 'index.html'}" + (f" and {output / 'difference.pdf'}" if pdf else ""))
+        names = ["index.html", *(["difference.pdf"] if pdf else [])]
+        say("report: " + " and ".join(str(folder.place(name)) for name in names))
 
 
 @main.command()
-@click.option("-o", "--output", required=True, type=Path, help="The folder of a finished run.")
+@click.option("-o", "--output", required=True, help="The folder of a finished run.")
 @click.option(
     "--target",
     "targets",
@@ -84,12 +88,14 @@ def diff(before: Path, after: Path, output: Path, pdf: bool, quiet: bool) -> Non
 @click.option("--judge", metavar="MODEL", help="Another model, for an independent look at the pictures.")
 @click.option("--judge-checkpoint", metavar="FILE", help="Its weights; without it, the hub's.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-def maximize(output: Path, quiet: bool, **options: Any) -> None:
+def maximize(output: str, quiet: bool, **options: Any) -> None:
     """Make the pictures that classes, units, heads or channels of a run's model like best."""
     from vitreport import api
+    from vitreport.store import run_folder
 
+    folder = run_folder(output)
     with progress_bars(quiet) as progress:
-        records = api.maximize(output, progress=progress, **options)
+        records = api.maximize(folder, progress=progress, **options)
     for record in () if quiet else records:
         seams = ", ".join(f"{picture.seam_ratio:.2f}" for picture in record.pictures)
         failed = ", ".join(record.failed_gates)
@@ -98,4 +104,4 @@ def maximize(output: Path, quiet: bool, **options: Any) -> None:
             verdict += f", {', '.join(record.untested_gates)} untested"
         say(f"{record.target}  {record.title}: {verdict}; seam ratio {seams}")
     if not quiet:
-        say(f"pictures: {output / 'optimized'}")
+        say(f"pictures: {folder.place('optimized')}")

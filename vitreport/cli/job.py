@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -25,7 +24,7 @@ from vitreport.errors import RenderError
 if TYPE_CHECKING:
     from vitreport.engines import Engine
     from vitreport.settings import RunSettings
-    from vitreport.store import Run
+    from vitreport.store import Run, RunFolder
 
 _QUARANTINED_SHOWN = 3
 
@@ -34,25 +33,27 @@ _QUARANTINED_SHOWN = 3
 @explain_options
 @report_options
 @engine_option
-def run(output: Path, engine: Engine, quiet: bool, **options: Any) -> None:
+def run(output: str, engine: Engine, quiet: bool, **options: Any) -> None:
     """Explain IMAGES (files, folders, CSV manifests, tars, URLs), then write the report."""
     shown = {name: options.pop(name) for name in SHOWN}
     settings = _settings(options)
-    with _working(output):
-        finished = _explain(settings, output, quiet, engine)
-        _report_and_close(finished, output, quiet, {**shown, "engine": engine})
+    with _working(output) as folder:
+        finished = _explain(settings, folder, quiet, engine)
+        _report_and_close(finished, quiet, {**shown, "engine": engine})
 
 
 @main.command()
 @explain_options
 @engine_option
-def explain(output: Path, engine: Engine, quiet: bool, **options: Any) -> None:
+def explain(output: str, engine: Engine, quiet: bool, **options: Any) -> None:
     """Explain IMAGES into a run folder, without a report."""
-    _close(_explain(_settings(options), output, quiet, engine), quiet)
+    from vitreport.store import run_folder
+
+    _close(_explain(_settings(options), run_folder(output), quiet, engine), quiet)
 
 
 @main.command()
-@click.option("-o", "--output", required=True, type=Path, help="The run folder.")
+@click.option("-o", "--output", required=True, help="The run folder.")
 @click.option(
     "--model",
     type=click.Choice(["honest", "shortcut"]),
@@ -69,7 +70,7 @@ def explain(output: Path, engine: Engine, quiet: bool, **options: Any) -> None:
 @report_options
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def demo(
-    output: Path,
+    output: str,
     model: str,
     images: int,
     techniques: tuple[str, ...],
@@ -83,33 +84,35 @@ def demo(
 
     given = {"techniques": techniques, "metrics": metrics, "score_images": score_images}
     options = {name: value for name, value in given.items() if value}
-    with _working(output):
-        finished = _explain(prepare(output, model, images, options), output, quiet)
-        _report_and_close(finished, output, quiet, shown)
+    with _working(output) as folder:
+        finished = _explain(prepare(folder, model, images, options), folder, quiet)
+        _report_and_close(finished, quiet, shown)
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=Path)
+@click.argument("place", metavar="RUN")
 @report_options
 @engine_option
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-def report(run_folder: Path, quiet: bool, **shown: Any) -> None:
+def report(place: str, quiet: bool, **shown: Any) -> None:
     """Write the HTML site and the PDF of RUN from its store."""
-    _report(run_folder, quiet, shown)
+    from vitreport.store import run_folder
+
+    _report(run_folder(place), quiet, shown)
 
 
 @contextmanager
-def _working(output: Path) -> Iterator[None]:
+def _working(output: str) -> Iterator[RunFolder]:
     """Keeps the run folder from other processes from the first image to the last page."""
-    from vitreport.store import RunFolder
+    from vitreport.store import run_folder
 
-    folder = RunFolder(output)
+    folder = run_folder(output)
     folder.claim()
     with folder.working():
-        yield
+        yield folder
 
 
-def _explain(settings: RunSettings, output: Path, quiet: bool, engine: Engine | None = None) -> Run:
+def _explain(settings: RunSettings, folder: RunFolder, quiet: bool, engine: Engine | None = None) -> Run:
     from vitreport import api
 
     def expect(stage: str, seconds: float, images: int) -> None:
@@ -121,7 +124,7 @@ def _explain(settings: RunSettings, output: Path, quiet: bool, engine: Engine | 
         say(f"vitreport: {sentence}", err=True)
 
     with progress_bars(quiet) as progress:
-        finished = api.explain(settings, output, engine=engine, progress=progress, expect=expect, notice=warn)
+        finished = api.explain(settings, folder, engine=engine, progress=progress, expect=expect, notice=warn)
     if not quiet:
         for notice in finished.manifest.data.notices:
             say(f"note: {notice}")
@@ -143,36 +146,37 @@ def _settings(options: dict[str, Any]) -> RunSettings:
     return RunSettings.from_mapping({"images": (), **values, **given})
 
 
-def _report(run_folder: Path, quiet: bool, shown: Mapping[str, Any]) -> None:
+def _report(folder: RunFolder, quiet: bool, shown: Mapping[str, Any]) -> None:
     from vitreport import api
 
-    parts = run_folder / "pdf"
-    earlier = set(parts.glob("*.pdf"))
+    earlier = set(folder.files_below("pdf"))
     with progress_bars(quiet) as progress:
-        index = api.build_report(run_folder, progress=progress, **shown)
+        index = api.build_report(folder, progress=progress, **shown)
     if quiet:
         return
-    if gone := earlier.difference(parts.glob("*.pdf")):
+    parts = set(folder.files_below("pdf"))
+    if gone := earlier - parts:
         say(
-            f"removed {len(gone)} {'PDF' if len(gone) == 1 else 'PDFs'} of an earlier report from {parts}; "
-            "--pdf-volumes and --pdf-per-image write them"
+            f"removed {len(gone)} {'PDF' if len(gone) == 1 else 'PDFs'} of an earlier report from "
+            f"{folder.place('pdf')}; --pdf-volumes and --pdf-per-image write them"
         )
     if shown["publish"] is not None:
-        say(f"to be published: all of {index.parent}" + (", the PDF is in it" if shown["pdf"] else ""))
+        site = folder.place("publish/report")
+        say(f"to be published: all of {site}" + (", the PDF is in it" if shown["pdf"] else ""))
         return
-    places = [index, *((run_folder / name) for name in ("report.pdf", "pdf") if shown["pdf"])]
-    say("report: " + " and ".join(str(place) for place in places if place.exists()))
+    pdfs = [name for name, there in (("report.pdf", folder.has("report.pdf")), ("pdf", parts)) if there]
+    say(" and ".join([f"report: {index}", *(str(folder.place(name)) for name in pdfs if shown["pdf"])]))
 
 
-def _report_and_close(finished: Run, output: Path, quiet: bool, shown: Mapping[str, Any]) -> NoReturn:
+def _report_and_close(finished: Run, quiet: bool, shown: Mapping[str, Any]) -> NoReturn:
     """Writes the report; where that fails, what was computed is still good."""
     try:
-        _report(output, quiet, shown)
+        _report(finished.folder, quiet, shown)
     except RenderError as error:
         say(f"vitreport: {error}", err=True)
-        site = output / "report" / "index.html"
-        if site.is_file() and not quiet:
-            say(f"report: {site}")
+        site = "report/index.html"
+        if finished.folder.has(site) and not quiet:
+            say(f"report: {finished.folder.place(site)}")
         _close(finished, quiet, code=FAILED)
     _close(finished, quiet)
 

@@ -62,7 +62,7 @@ def explain_options(command: Command) -> Command:
     """The options that decide what is computed."""
     options = [
         click.argument("images", nargs=-1),
-        click.option("-o", "--output", required=True, type=Path, help="The run folder."),
+        click.option("-o", "--output", required=True, help="The run folder: a path or a URL."),
         click.option(
             "--model", help="timm name, hf-hub:…, local-dir:… or embedded:…  [default: vit_base_patch16_224]"
         ),

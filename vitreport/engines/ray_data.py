@@ -1,7 +1,7 @@
 """The Ray engine: the same workers as actors of Ray Data, on this machine or on a cluster.
 
 Items and receipts travel between the processes, arrays do not: every worker writes its own results, so all
-machines must see the run folder and the images under the same paths.
+machines must see the run folder and the images under the same paths or URLs.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class _Actor(Generic[Item]):
         except OSError as error:
             raise StoreError(
                 f"a Ray worker cannot enter {folder}: {error.strerror}; start vitreport in a folder that all "
-                "machines of the cluster share"
+                "machines of the cluster share, or, with images and run on URLs, in one that all have, as /"
             ) from error
         self.worker: Worker[Item] = cloudpickle.loads(ray.get(given))
         torch = sys.modules.get("torch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,8 +13,7 @@ from vitreport.images.file import printable
 from vitreport.images.folder import SUFFIXES
 from vitreport.images.item import SourceItem, class_of
 from vitreport.images.place import PIECE
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII)
+from vitreport.url import file_system, reason
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,6 @@ class RemoteFile:
             raise ImageError(f"it cannot be fetched ({type(error).__name__})") from None
 
 
-def is_url(argument: str) -> bool:
-    """Whether the user named a URL and not a path."""
-    return _URL.match(argument) is not None
-
-
 def read_url(url: str, classes: ClassNames) -> tuple[list[SourceItem], list[str]]:
     """Lists the image under a URL, or all images below it, sorted; and what the user should know of them.
 
@@ -52,23 +45,15 @@ def read_url(url: str, classes: ClassNames) -> tuple[list[SourceItem], list[str]
     Raises:
         SettingsError: fsspec or what it needs is missing, the URL cannot be read, or no image is there.
     """
-    try:
-        import fsspec
-    except ImportError:
-        raise SettingsError(
-            f"'{url}' is a URL, and reading URLs needs fsspec; install it with: "
-            "pip install 'vitreport[remote]'"
-        ) from None
+    system, root = file_system(url)
     if url.lower().endswith((".csv", ".tar")):
         raise SettingsError(
             f"'{url}': tables and archives are read from this machine only; download it first"
         )
     try:
-        system, root = fsspec.core.url_to_fs(url)
         paths = _paths(system, root)
-    except Exception as error:  # a missing package, a name, a right: every file system has its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SettingsError(f"cannot read '{url}': {reason}") from None
+    except Exception as error:  # a name, a right: every file system has its own
+        raise SettingsError(f"cannot read '{url}': {reason(error)}") from None
     if not paths:
         raise SettingsError(
             f"no image at '{url}' or below it; looked for names ending in {' '.join(SUFFIXES)}"

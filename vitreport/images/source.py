@@ -14,8 +14,9 @@ from vitreport.images.folder import read_folder
 from vitreport.images.hub_dataset import PREFIX, read_dataset
 from vitreport.images.item import SourceItem
 from vitreport.images.place import Place
-from vitreport.images.remote import is_url, read_url
+from vitreport.images.remote import read_url
 from vitreport.images.tar import is_archives, read_archives
+from vitreport.url import is_url
 
 
 def read_sources(images: Sequence[str], classes: ClassNames) -> tuple[list[SourceItem], list[str]]:

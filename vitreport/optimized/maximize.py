@@ -156,7 +156,7 @@ class Maximizer:
                 self._make(part, [audited[target] for target in part], parametrisation, tell)
         found = [self._stored(target) for target in self.targets]
         if None in found:
-            raise StoreError(f"{self._run.folder.root / store.ROOM} loses files while it is written")
+            raise StoreError(f"{self._run.folder.place(store.ROOM)} loses files while it is written")
         return [record for record in found if record is not None]
 
     def cross_control(self, records: Sequence[OptimizedRecord]) -> CrossControl | None:
@@ -314,7 +314,8 @@ class Maximizer:
         """Pixels of a stored picture in [0, 1], ``(1, 3, height, width)``."""
         import numpy as np
 
-        with Image.open(self._run.folder.root / picture.file, formats=("PNG",)) as image:
+        content = io.BytesIO(self._run.folder.read(picture.file))
+        with Image.open(content, formats=("PNG",)) as image:
             levels = np.asarray(image.convert("RGB"), np.float32)
         return torch.from_numpy(levels / 255).permute(2, 0, 1)[None].to(self._model.device)
 

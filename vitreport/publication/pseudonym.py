@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vitreport.errors import StoreError
-from vitreport.store.folder import WRITING
+from vitreport.store.folder import WRITING, RunFolder
 
 KEY = "publish.key"
 """The key's file, below the run folder."""
@@ -23,16 +23,18 @@ KEY = "publish.key"
 _BYTES = 32
 
 
-def publication_key(root: Path) -> bytes:
+def publication_key(folder: RunFolder) -> bytes:
     """The key of a run; it is made with the first publication, readable for its owner alone.
 
     Raises:
         StoreError: it cannot be written, or what is there is no key.
     """
-    place = root / KEY
+    folder.fetch([KEY])
+    place = folder.root / KEY
     try:
         if not place.exists():
             _make(place)
+            folder.send([KEY])
         key = bytes.fromhex(place.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         raise _no_key(place) from error

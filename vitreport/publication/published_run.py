@@ -63,7 +63,7 @@ _OPEN_ORIGINS = ("timm's table", "numbered", "unnamed", "the model's own")
 """How the origin of class names begins where it is no file."""
 
 
-def publish_run(run: Run, publication: Publication) -> Path:
+def publish_run(run: Run, publication: Publication) -> RunFolder:
     """Writes the published copy of a finished run; returns its folder.
 
     A copy that is there and was made from the same run with the same wishes is left as it is.
@@ -74,44 +74,46 @@ def publish_run(run: Run, publication: Publication) -> Path:
     """
     if not run.manifest.complete:
         raise StoreError(
-            f"{run.folder.root} is not finished: run the same 'vitreport explain' command again, "
+            f"{run.folder.place()} is not finished: run the same 'vitreport explain' command again, "
             "it goes on where it stopped"
         )
     if run.manifest.published:
-        raise StoreError(f"{run.folder.root} is a published copy itself; name the run that it was made from")
+        raise StoreError(
+            f"{run.folder.place()} is a published copy itself; name the run that it was made from"
+        )
     _check_columns(run, publication)
-    home = RunFolder(run.folder.root / HOME)
+    home = run.folder.below(HOME)
     made_from = _made_from(run, publication)
     if home.has(paths.MANIFEST) and _recorded(home) == made_from:
-        return home.root
-    if home.root.exists() and _recorded(home) is None and any(home.root.iterdir()):
+        return home
+    if _recorded(home) is None and home.names():
         raise StoreError(
-            f"{home.root} holds something else than a published copy; nothing was touched: "
+            f"{home.place()} holds something else than a published copy; nothing was touched: "
             f"move it away, the copy needs this place"
         )
     home.write(RECORD, _record(""))  # from here on the folder is ours, and the copy in it is not whole
     _Copy(run, publication, home).write()
     home.write(RECORD, _record(made_from))
-    return home.root
+    return home
 
 
-def finish_site(home: Path) -> None:
+def finish_site(folder: RunFolder) -> None:
     """Adds to a copy's site what hosts need, and the PDFs of its report; others that are there go.
 
     Raises:
         StoreError: the site cannot be written.
     """
-    folder = RunFolder(home)
-    drawn = {path for page in read_record(home).pdfs.values() for path in page.files}
+    drawn = {path for page in read_record(folder).pdfs.values() for path in page.files}
     contents = {path: folder.read(path) for path in sorted(drawn)}
     contents[".nojekyll"] = b""  # without it GitHub Pages leaves some files out
     for path, content in contents.items():
         place = f"{SITE}/{path}"
         if not folder.has(place) or folder.read(place) != content:
             folder.write(place, content)
-    for earlier in (home / SITE / PDF, *(home / SITE / "pdf").glob("*.pdf")):
-        if earlier.relative_to(home / SITE).as_posix() not in drawn:
-            earlier.unlink(missing_ok=True)
+    beside = (path for path in folder.files_below(f"{SITE}/pdf") if path.endswith(".pdf"))
+    for path in (f"{SITE}/{PDF}", *beside):
+        if path.removeprefix(f"{SITE}/") not in drawn and folder.has(path):
+            folder.remove(path)
 
 
 def _check_columns(run: Run, publication: Publication) -> None:
@@ -122,14 +124,12 @@ def _check_columns(run: Run, publication: Publication) -> None:
 
 
 def _made_from(run: Run, publication: Publication) -> str:
-    room = run.folder.root / ROOM
-    pictures = sorted(place for place in room.glob("*") if place.is_file()) if room.is_dir() else []
     body = [
         code_digest(),
         run.folder.sha256(paths.MANIFEST),
-        hashlib.sha256(publication_key(run.folder.root)).hexdigest(),
+        hashlib.sha256(publication_key(run.folder)).hexdigest(),
         publication.to_mapping(),
-        {place.name: hashlib.sha256(place.read_bytes()).hexdigest() for place in pictures},
+        {path.removeprefix(f"{ROOM}/"): run.folder.sha256(path) for path in run.folder.files_below(ROOM)},
     ]
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -141,8 +141,8 @@ def _record(made_from: str) -> bytes:
 def _recorded(home: RunFolder) -> str | None:
     """What the copy that is there was made from; None where there is none."""
     try:
-        body = json.loads((home.root / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        body = json.loads(home.read(RECORD)) if home.has(RECORD) else None
+    except ValueError:
         return None
     return str(body.get("made_from")) if isinstance(body, dict) and body.get("format") == _FORMAT else None
 
@@ -154,7 +154,7 @@ class _Copy:
         self._run = run
         self._publication = publication
         self._home = home
-        self._key = publication_key(run.folder.root)
+        self._key = publication_key(run.folder)
         self._names = pseudonyms(self._key, (ref.id for ref in run.catalogue))
         self._discretion = _discretion(run)
         self._finest = frozenset[str]() if publication.photos is Photos.FULL else _IN_PIXELS
@@ -223,7 +223,7 @@ class _Copy:
                 ),
             )
             for picture in (*record.pictures, record.noise):
-                self._home.write(picture.file, (self._run.folder.root / picture.file).read_bytes())
+                self._home.write(picture.file, self._run.folder.read(picture.file))
             self._home.write_json(
                 record_path(slug, record.digest), replace(record, audited=audited).to_json()
             )
@@ -278,7 +278,8 @@ def _discretion(run: Run) -> Discretion:
 
 def _paths(run: Run) -> Iterator[str]:
     """Every path that a run knows."""
-    yield str(run.folder.root.absolute())
+    place = run.folder.place()
+    yield str(place.absolute()) if isinstance(place, Path) else place
     for ref in run.catalogue:
         yield ref.uri
     for name in ("images", "checkpoint", "labels", "model_card", "masks"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from vitreport.engines import Engine, LocalEngine, Resources
 from vitreport.errors import StoreError
@@ -12,14 +12,14 @@ from vitreport.report.pdf_stage import PdfStage
 from vitreport.report.site_folder import commit, tidy
 from vitreport.report.site_record import Earlier, SiteRecord, read_record, standing
 from vitreport.report.sources import Sources
-from vitreport.store import open_run
+from vitreport.store import RunPlace, open_run
 
 Progress = Callable[[str, float, int], None]
 """Called with what is under way, the units done, and the units there are."""
 
 
 def build_report(
-    run_root: Path,
+    place: RunPlace,
     *,
     pdf: bool = True,
     pdf_images: int = 60,
@@ -36,7 +36,7 @@ def build_report(
     earlier PDF is kept as long as the run is the same. Ended at any moment, the next report goes on.
 
     Args:
-        run_root: the run folder.
+        place: of the run folder: its path or its URL.
         pdf: whether to write the PDF too; needs WeasyPrint.
         pdf_images: how many images get a sheet in ``report.pdf``.
         pdf_volumes: whether all images get one in volumes of 50, ``pdf/volume-001.pdf`` and so on, where
@@ -50,15 +50,19 @@ def build_report(
         StoreError: the folder holds no finished run, or cannot be written.
         RenderError: the report cannot be drawn.
     """
-    run = open_run(run_root)
+    run = open_run(place)
+    folder = run.folder
     if not run.manifest.complete:
         raise StoreError(
-            f"{run_root} is not finished: some images or techniques are missing; "
+            f"{folder.place()} is not finished: some images or techniques are missing; "
             "run the same 'vitreport explain' command again, it goes on where it stopped"
         )
-    tidy(run_root)
-    old = read_record(run_root)
-    earlier = Earlier(old.pages, standing(run_root, old))
+    told = progress or (lambda stage, done, total: None)
+    fetched, sent = partial(told, "fetch"), partial(told, "send")
+    tidy(folder)
+    old = read_record(folder)
+    folder.fetch(old.files, fetched)
+    earlier = Earlier(old.pages, standing(folder.root, old))
     sources = Sources.of(run)
     stage = PdfStage(pdf_images, pdf_volumes, pdf_per_image) if pdf else None
     same_site = old.site == sources.site and earlier.is_whole(old.site_pages)
@@ -69,7 +73,7 @@ def build_report(
     if not (same_site and same_pdf):
         from vitreport.report.run_reading import RunReading  # the analysis takes a second to import
 
-        told = progress or (lambda stage, done, total: None)
+        folder.fetch(folder.files_below("data"), fetched)
         reading = RunReading(run)
         workers = processes or _cores()
         if not same_site:
@@ -80,9 +84,9 @@ def build_report(
             pages = site.draw(earlier, *where, lambda done, total: told("pages", done, total))
         if stage is not None and not same_pdf:
             begun = SiteRecord(old.manifest_sha256, sources.site, {**pages, **pdfs})
-            commit(run_root, old, begun)  # the site is good, whatever becomes of the PDF
+            commit(folder, old, begun, sent)  # the site is good, whatever becomes of the PDF
             old, pdfs = begun, stage.draw(reading, sources, earlier, workers, told)
-    commit(run_root, old, SiteRecord(sources.manifest, sources.site, {**pages, **pdfs}))
+    commit(folder, old, SiteRecord(sources.manifest, sources.site, {**pages, **pdfs}), sent)
 
 
 def _cores() -> int:

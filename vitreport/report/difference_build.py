@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from vitreport import __version__
 from vitreport.analysis.difference import difference
@@ -23,7 +22,8 @@ from vitreport.report.pictures import Keep, MapPicture, map_picture
 from vitreport.report.site_folder import asset_name
 from vitreport.report.template_files import bundle, environment
 from vitreport.report.wording import count
-from vitreport.store import Run, RunFolder, open_run
+from vitreport.store import Run, RunFolder, RunPlace, open_run, run_folder
+from vitreport.store.folder import MANIFEST
 
 INDEX, PDF, NUMBERS = "index.html", "difference.pdf", "difference.json"
 
@@ -32,14 +32,14 @@ Progress = Callable[[str, float, int], None]
 
 
 def build_difference(
-    before: Path, after: Path, output: Path, *, pdf: bool = True, progress: Progress | None = None
+    before: RunPlace, after: RunPlace, output: RunPlace, *, pdf: bool = True, progress: Progress | None = None
 ) -> DifferencePage:
     """Writes what changed from one run to another.
 
     Equal runs give equal bytes.
 
     Args:
-        before: a run folder.
+        before: a run folder: its path, or its URL.
         after: another, of the same images with another model, release or setting.
         output: the folder to write to; files of that name in it are replaced, others are left alone.
         pdf: whether to write the PDF too; needs WeasyPrint.
@@ -54,17 +54,21 @@ def build_difference(
         RenderError: the report cannot be drawn.
     """
     told = progress or (lambda stage, done, total: None)
-    runs = [_finished(root) for root in (before, after)]
-    if runs[0].folder.sha256("manifest.json") == runs[1].folder.sha256("manifest.json"):
-        raise StoreError(f"{before} and {after} hold the same run, so there is nothing to compare")
-    if any((place / "manifest.json").exists() for place in (output, *output.resolve().parents)):
-        raise StoreError(f"{output} is a run folder, or inside one; choose another -o for the difference")
+    runs = [_finished(place) for place in (before, after)]
+    folder = run_folder(output)
+    if runs[0].folder.sha256(MANIFEST) == runs[1].folder.sha256(MANIFEST):
+        both = " and ".join(str(run.folder.place()) for run in runs)
+        raise StoreError(f"{both} hold the same run, so there is nothing to compare")
+    around = folder.root.resolve().parents
+    if folder.has(MANIFEST) or any((place / MANIFEST).exists() for place in around):
+        raise StoreError(
+            f"{folder.place()} is a run folder, or inside one; choose another -o for the difference"
+        )
     steps = 3 if pdf else 2
     told("difference", 0, steps)
     found = difference(runs[0], runs[1])
     page = difference_page(runs[0], runs[1], found)
     told("difference", 1, steps)
-    folder = RunFolder(output)
     numbers = {
         "format": "vitreport difference",
         "version": 1,
@@ -82,10 +86,13 @@ def build_difference(
     return page
 
 
-def _finished(root: Path) -> Run:
-    run = open_run(root)
+def _finished(place: RunPlace) -> Run:
+    run = open_run(place)
     if not run.manifest.complete:
-        raise StoreError(f"{root} is not finished; the same 'vitreport explain' command goes on with it")
+        raise StoreError(
+            f"{run.folder.place()} is not finished; the same 'vitreport explain' command goes on with it"
+        )
+    run.folder.fetch(run.folder.files_below("data"))
     return run
 
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 from PIL import Image
 
@@ -21,7 +20,7 @@ from vitreport.report.raw_values import raw_values
 from vitreport.report.site_folder import SITE, SiteFolder
 from vitreport.report.site_record import PageRecord
 from vitreport.report.wording import file_size
-from vitreport.store import open_run
+from vitreport.store import RunFolder, open_run
 
 FEWEST_TOGETHER, MOST_TOGETHER = 32, 128
 """Images that a worker draws at a time: it reads the parts of their shards once."""
@@ -72,12 +71,12 @@ class ImagePress:
     """Draws the pages of some images, with their photos and raw values.
 
     Attributes:
-        root: the run folder.
+        folder: the run folder.
         digest: of what every page is drawn from.
         review: why a person should look at an image, by id.
     """
 
-    root: Path
+    folder: RunFolder
     look: Look
     digest: str
     scales: Mapping[str, Scale]
@@ -86,9 +85,9 @@ class ImagePress:
 
     def __call__(self, members: Sequence[Neighbours]) -> Iterator[PagesReceipt]:
         """Yields one receipt an image."""
-        run, pages = open_run(self.root), site_pages(self.look)
+        run, pages = open_run(self.folder), site_pages(self.look)
         for page in image_pages(run, self.scales, members, self.trust):
-            site = SiteFolder(self.root)
+            site = SiteFolder(self.folder)
             _draw(site, pages, replace(page, review=self.review.get(page.row.id, "")), self.look.raw)
             yield PagesReceipt(1, pages={page.row.id: PageRecord(self.digest, site.files)})
 

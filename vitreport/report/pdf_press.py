@@ -10,6 +10,7 @@ from typing import Protocol
 from vitreport.engines import Receipt
 from vitreport.report.pdf_sheets import SheetFolder
 from vitreport.report.site_folder import SiteFolder
+from vitreport.store import RunFolder
 
 
 class Document(Protocol):
@@ -55,6 +56,6 @@ class DocumentPress:
 
     def __call__(self, document: Document) -> Iterator[DocumentReceipt]:
         """Yields one receipt, which counts the sheets and one for the rest."""
-        site = SiteFolder(self.root)
+        site = SiteFolder(RunFolder(self.root))
         site.write_beside(document.path, document.draw(self.sheets, self.on_page))
         yield DocumentReceipt(len(document.ids) + 1, path=document.path, files=site.files)

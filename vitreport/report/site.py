@@ -9,7 +9,7 @@ from itertools import islice
 from math import ceil
 from pathlib import Path
 
-from vitreport.engines import Engine, Resources
+from vitreport.engines import Engine, LocalEngine, Resources
 from vitreport.errors import RenderError
 from vitreport.report.chapter import AuditPage, Chapter
 from vitreport.report.html import EvidencePicture, Example
@@ -32,12 +32,13 @@ from vitreport.report.image_table import table_downloads
 from vitreport.report.pages import Columns, IndexPage
 from vitreport.report.pictures import example_picture, map_picture
 from vitreport.report.run_reading import RunReading
-from vitreport.report.site_folder import SiteFolder, asset_name
+from vitreport.report.site_folder import SiteFolder, asset_name, collect
 from vitreport.report.site_record import Earlier, PageRecord
 from vitreport.report.sources import Sources
 from vitreport.report.technique_page import TechniquePage
 from vitreport.report.template_files import BUNDLES, bundle
 from vitreport.report.trust_page import TrustPage
+from vitreport.store import RunFolder
 
 EXAMPLES = 12
 """Images on a technique's page."""
@@ -58,11 +59,12 @@ class Site:
     def __init__(self, reading: RunReading, sources: Sources) -> None:
         self._reading = reading
         self._sources = sources
-        self._root: Path = reading.run.folder.root
+        self._folder = reading.run.folder
+        self._here = RunFolder(self._folder.root)
         self._index = reading.index
         self._members = neighbours(self._index.rows)
         _refuse_odd_names(self._index)
-        self._bundles = SiteFolder(self._root)
+        self._bundles = SiteFolder(self._here)
         names = {}
         for name in BUNDLES:
             stem, suffix = name.split(".")
@@ -92,7 +94,7 @@ class Site:
             if earlier.has(path, digest):
                 pages[path] = earlier.pages[path]
             else:
-                site = SiteFolder(self._root)
+                site = SiteFolder(self._here)
                 site.write(path, draw(site))
                 pages[path] = PageRecord(digest, site.files)
         return pages
@@ -113,8 +115,9 @@ class Site:
             if member.row.id not in changed
         }
         stale.sort(key=lambda member: member.row.shard)
+        elsewhere = not (self._folder.is_on_disk or isinstance(engine, LocalEngine))
         press = ImagePress(
-            self._root,
+            self._folder if elsewhere else self._here,
             self._look,
             digest,
             self._reading.scales,
@@ -131,6 +134,8 @@ class Site:
             if isinstance(receipt, PagesReceipt):
                 pages.update(receipt.pages)
             told(done, len(self._members))
+        if elsewhere:
+            collect(self._folder)
         return pages
 
     def _table(self, earlier: Earlier, small: Mapping[str, str]) -> PageRecord:
@@ -138,7 +143,7 @@ class Site:
         digest = self._digest()
         if earlier.has("table", digest):
             return earlier.pages["table"]
-        site = SiteFolder(self._root)
+        site = SiteFolder(self._here)
         for number, content in enumerate(table_scripts(self._index.rows, small)):
             site.asset(script_stem(number), "js", content)
         for path, content in table_downloads(self._index.rows):

@@ -20,6 +20,7 @@ from vitreport.errors import StoreError
 from vitreport.report.site_record import Rooms, SiteRecord
 from vitreport.store import RunFolder
 from vitreport.store.folder import REPORT as RECORD
+from vitreport.store.folder import Told
 from vitreport.store.seal import sealed_json
 
 SITE = "report"
@@ -34,11 +35,11 @@ class SiteFolder:
     """The files of a page while it is drawn.
 
     Attributes:
-        root: the run folder.
+        folder: the run folder; one on a URL is that of a worker on another machine, whose files wait there.
         files: path below the run folder to SHA-256, of every file written so far.
     """
 
-    root: Path
+    folder: RunFolder
     files: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: str, content: bytes) -> None:
@@ -56,9 +57,12 @@ class SiteFolder:
     def write_beside(self, path: str, content: bytes) -> None:
         """Like `write`, with a path below the run folder."""
         self.files[path] = hashlib.sha256(content).hexdigest()
-        if _holds(self.root / path, content):
+        if not self.folder.is_on_disk:
+            self.folder.write(f"{WRITING}/{path}", content)
             return
-        place = self.root / WRITING / path
+        if _holds(self.folder.root / path, content):
+            return
+        place = self.folder.root / WRITING / path
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
@@ -77,31 +81,54 @@ def asset_name(stem: str, suffix: str, content: bytes) -> str:
     return f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.{suffix}"
 
 
-def tidy(root: Path) -> None:
+def collect(folder: RunFolder) -> None:
+    """Has what workers on other machines drew wait here, as if it had been drawn here.
+
+    Raises:
+        StoreError: it cannot be fetched.
+    """
+    folder.look()
+    drafts = list(folder.files_below(WRITING))
+    folder.fetch(drafts)
+    for draft in drafts:
+        drawn = folder.root / draft
+        if _holds(folder.root / draft.removeprefix(f"{WRITING}/"), drawn.read_bytes()):
+            drawn.unlink()
+
+
+def tidy(folder: RunFolder) -> None:
     """Removes what a report that was ended early has left unlisted.
 
     Raises:
         StoreError: the report's place is a link.
     """
+    root = folder.root
     for place in (root / SITE, root / "pdf"):
         if place.is_symlink():
             raise _outside(place)
     if (root / WRITING).is_symlink():
         (root / WRITING).unlink()  # nobody's files move because a stranger's run has a link in this place
-    shutil.rmtree(root / WRITING, ignore_errors=True)
+    _discard_drafts(folder)
     for place in root.glob(f".{RECORD}.*.writing"):
         if place.is_file() or place.is_symlink():
             place.unlink()
 
 
-def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
+def commit(folder: RunFolder, old: SiteRecord, new: SiteRecord, told: Told | None = None) -> None:
     """Moves what was drawn into its place, removes what only `old` lists, and records `new`.
 
     Nothing else is ever removed.
 
+    Args:
+        folder: the run folder.
+        old: the report that is there.
+        new: the report that is drawn.
+        told: how many files are sent, of a run on a URL.
+
     Raises:
         StoreError: the place cannot be written; the same command goes on from there. Or it is behind a link.
     """
+    root = folder.root
     writing = root / WRITING
     drawn = sorted(place for place in writing.rglob("*") if place.is_file())
     rooms = Rooms(root)
@@ -110,7 +137,7 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
             raise _outside((root / path).parent)
     gone = {path: sha256 for path, sha256 in old.files.items() if path not in new.files}
     if drawn or gone:
-        _write_record(root, replace(new, site="", stray=gone))
+        _write_record(folder, replace(new, site="", stray=gone))
         try:
             for place in drawn:
                 final = root / place.relative_to(writing)
@@ -118,11 +145,18 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
                 _move(root, place, final)
         except OSError as error:
             raise _refusal(root / SITE, error) from error
+        folder.send((place.relative_to(writing).as_posix() for place in drawn), told)
         _remove(root, gone)
+        folder.send(gone)
         if hasattr(os, "sync"):
             os.sync()  # once, since one wait a file would take longer than the drawing
-    shutil.rmtree(writing, ignore_errors=True)
-    _write_record(root, new)
+    _discard_drafts(folder)
+    _write_record(folder, new)
+
+
+def _discard_drafts(folder: RunFolder) -> None:
+    shutil.rmtree(folder.root / WRITING, ignore_errors=True)
+    folder.send(list(folder.files_below(WRITING)))
 
 
 def _move(root: Path, place: Path, final: Path) -> None:
@@ -136,10 +170,10 @@ def _move(root: Path, place: Path, final: Path) -> None:
         place.unlink()
 
 
-def _write_record(root: Path, record: SiteRecord) -> None:
+def _write_record(folder: RunFolder, record: SiteRecord) -> None:
     content = sealed_json(record.to_json())
-    if not _holds(root / RECORD, content):
-        RunFolder(root).write(RECORD, content)
+    if not _holds(folder.root / RECORD, content):
+        folder.write(RECORD, content)
 
 
 def _remove(root: Path, paths: Iterable[str]) -> None:

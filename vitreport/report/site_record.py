@@ -102,13 +102,12 @@ class Earlier:
         return all(path in self.standing for page in pages.values() for path in page.files)
 
 
-def read_record(root: Path) -> SiteRecord:
+def read_record(folder: RunFolder) -> SiteRecord:
     """The record of the report that is there; an empty one where there is none.
 
     Raises:
         StoreError: it is not as it was written, or another program wrote it.
     """
-    folder = RunFolder(root)
     if not folder.has(RECORD):
         return SiteRecord()
     try:
@@ -116,7 +115,7 @@ def read_record(root: Path) -> SiteRecord:
         if body["format"] != _FORMAT or body["version"] != _VERSION:
             raise ValueError("another format or version")
         files = {str(path): str(sha256) for path, sha256 in body["files"].items()}
-        rooms = Rooms(root)
+        rooms = Rooms(folder.root)
         strangers = [path for path in files if not rooms.have(path)]
         if strangers:
             raise ValueError(f"{strangers[0]!r} is no file of a report")
@@ -128,7 +127,7 @@ def read_record(root: Path) -> SiteRecord:
         stray = {path: sha256 for path, sha256 in files.items() if path not in kept}
         return SiteRecord(str(body["manifest_sha256"]), str(body["site"]), pages, stray)
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-        raise StoreError(f"{root / RECORD} cannot be read ({error}); {remedy(RECORD)}") from error
+        raise StoreError(f"{folder.place(RECORD)} cannot be read ({error}); {remedy(RECORD)}") from error
 
 
 def standing(root: Path, record: SiteRecord) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from vitreport.store.folder import RunFolder
 from vitreport.store.manifest import Check, DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
+from vitreport.store.remote import RunPlace, run_folder
 from vitreport.store.run import Run, open_run
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "ModelRecord",
     "Run",
     "RunFolder",
+    "RunPlace",
     "TechniqueRecord",
     "open_run",
+    "run_folder",
 ]

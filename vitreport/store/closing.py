@@ -22,7 +22,7 @@ def check_same_run(folder: RunFolder, before: Manifest, now: Manifest) -> None:
         differing = [name for name in names if before.bound.get(name) != now.bound.get(name)]
         several = len(differing) > 1 or differing[0].endswith("s")
         raise StoreError(
-            f"{folder.root} holds another run: the {' and the '.join(differing)} "
+            f"{folder.place()} holds another run: the {' and the '.join(differing)} "
             f"{'differ' if several else 'differs'}; nothing was touched; choose another -o"
         )
 
@@ -38,6 +38,7 @@ def discard_damaged(folder: RunFolder, before: Manifest) -> list[str]:
         Paths of what was damaged or, of a finished run, missing.
     """
     tables = [path for path in folder.files_below("data") if path.endswith(".parquet")]
+    folder.fetch(tables)
     damaged = [
         path
         for path in tables
@@ -65,6 +66,7 @@ def close(
         manifest: of the run.
         progress: told how many files are digested.
     """
+    folder.fetch(folder.files_below("data"))
     parts = [paths.CATALOGUE]
     quarantined = failed = 0
     for shard in range(manifest.data.shards):

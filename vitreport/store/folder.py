@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ REPORT = "report.json"
 _MADE_BY = {"optimized": "maximize", "report": "report", "report.pdf": "report", "pdf": "report"}
 WRITING = ".writing"
 """How the name of a file ends that is being written: a killed process may leave one."""
-_HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(WRITING)}")
+HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(WRITING)}")
 DEMO = "demo"
 DEMO_TABLE = f"{DEMO}/images.csv"
 """The table of the demonstration's images, whose folder may be there before the run."""
@@ -71,12 +71,57 @@ def score_part(metric: MetricRecord, technique: TechniqueRecord, part: int) -> s
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII)
 
+Told = Callable[[int, int], None]
+"""Called with the files done and the files there are."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run folder; `root` may not exist yet."""
+    """A run folder; `root` may not exist yet.
+
+    What reads or writes below `root` itself calls `fetch` before and `send` after it: of a run on a URL
+    (`vitreport.store.remote`) `root` is a working copy.
+    """
 
     root: Path
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the run itself lies below `root`."""
+        return True
+
+    def place(self, path: str = "") -> Path | str:
+        """Where a file of the run lies, or the run itself: a path, or a URL."""
+        return self.root / path
+
+    def below(self, name: str) -> RunFolder:
+        """A run folder inside this one."""
+        return RunFolder(self.root / name)
+
+    def look(self) -> None:
+        """Sees what other processes have written since; on a disk it is seen anyway."""
+
+    def fetch(self, paths: Iterable[str], told: Told | None = None) -> None:
+        """Has those of these files that are committed lie below `root`; on a disk they do.
+
+        Args:
+            paths: of the files.
+            told: how many of those that have to be fetched are there.
+
+        Raises:
+            StoreError: they cannot be had.
+        """
+
+    def send(self, paths: Iterable[str], told: Told | None = None) -> None:
+        """Commits these files as they are below `root`, or that they are gone; on a disk they are committed.
+
+        Args:
+            paths: of the files.
+            told: how many are committed.
+
+        Raises:
+            StoreError: the place cannot be written.
+        """
 
     def claim(self) -> Manifest | None:
         """Makes sure that the folder is ours to write in; it is made with the first file.
@@ -88,10 +133,7 @@ class RunFolder:
             StoreError: the place is taken by something else, or cannot be written.
         """
         if _URL.match(str(self.root)):
-            raise StoreError(
-                f"{self.root} is a URL, and a run folder lies on a disk; choose another -o and copy the "
-                "finished run there"
-            )
+            raise StoreError(f"{self.root} was a URL; give it as a text, since no path can hold one")
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file; choose another -o")
         if (self.root / MANIFEST).is_file():
@@ -100,18 +142,26 @@ class RunFolder:
         nearest = next(place for place in (self.root, *self.root.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise StoreError(f"cannot write to {nearest}; choose another -o")
-        own = {LOCK, DEMO} if (self.root / DEMO_TABLE).is_file() else {LOCK}
-        strangers = sorted(
-            path.name
-            for path in (self.root.iterdir() if self.root.exists() else ())
-            if path.name not in own and not (path.name.startswith(".") and path.name.endswith(WRITING))
-        )
+        self._refuse_strangers()
+        return None
+
+    def names(self) -> list[str]:
+        """Names of all that lies in the folder, sorted."""
+        return sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
+
+    def _refuse_strangers(self) -> None:
+        """Raises StoreError where a folder without a manifest holds names that are not ours."""
+        own = {LOCK, DEMO} if self.has(DEMO_TABLE) else {LOCK}
+        strangers = [
+            name
+            for name in self.names()
+            if name not in own and not (name.startswith(".") and name.endswith(WRITING))
+        ]
         if strangers:
             raise StoreError(
-                f"{self.root} holds something else ({strangers[0]}{', …' if len(strangers) > 1 else ''}); "
+                f"{self.place()} holds something else ({strangers[0]}{', …' if len(strangers) > 1 else ''}); "
                 "nothing was touched; choose another -o"
             )
-        return None
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -122,7 +172,7 @@ class RunFolder:
         """
         with locked(self.root):
             for folder, _, names in os.walk(self.root):
-                for name in filter(_HALF_WRITTEN.fullmatch, names):
+                for name in filter(HALF_WRITTEN.fullmatch, names):
                     Path(folder, name).unlink(missing_ok=True)
             yield
 
@@ -137,13 +187,15 @@ class RunFolder:
             StoreError: there is none, or it cannot be read.
         """
         if not self.has(MANIFEST):
-            raise StoreError(f"{self.root} is not a run: it has no {MANIFEST}; 'vitreport explain' makes one")
+            raise StoreError(
+                f"{self.place()} is not a run: it has no {MANIFEST}; 'vitreport explain' makes one"
+            )
         content = self.read(MANIFEST)
         text = opened_json(content)
         if text is None:
-            check_format(content, str(self.root / MANIFEST))
+            check_format(content, str(self.place(MANIFEST)))
             raise self.damaged(MANIFEST)
-        return Manifest.from_json(text, str(self.root / MANIFEST))
+        return Manifest.from_json(text, str(self.place(MANIFEST)))
 
     def commit_manifest(self, manifest: Manifest) -> None:
         """Writes the manifest."""
@@ -188,6 +240,11 @@ class RunFolder:
         """Commits `table` as sealed Parquet; equal tables give equal bytes."""
         self.write(path, sealed_table(table))
 
+    def write_tables(self, tables: Iterable[tuple[str, pa.Table]]) -> None:
+        """Commits tables, by path, as `write_table` does; several at a time where that is faster."""
+        for path, table in tables:
+            self.write_table(path, table)
+
     def write_json(self, path: str, text: str) -> None:
         """Commits a JSON object, written with an indent of 1, under a seal."""
         self.write(path, sealed_json(text))
@@ -201,7 +258,7 @@ class RunFolder:
         try:
             if self.has(path):  # nobody waits for a pipe in its place
                 return (self.root / path).read_bytes()
-            raise StoreError(f"{self.root / path} is missing; {remedy(path)}")
+            raise self.missing(path)
         except OSError as error:
             raise StoreError(f"cannot read {self.root / path}: {error.strerror}") from error
 
@@ -227,9 +284,13 @@ class RunFolder:
             raise self.damaged(path)
         return text
 
+    def missing(self, path: str) -> StoreError:
+        """What is said of a file that is not there."""
+        return StoreError(f"{self.place(path)} is missing; {remedy(path)}")
+
     def damaged(self, path: str) -> StoreError:
         """What is said of a file that is not what was written."""
-        return StoreError(f"{self.root / path} is not as it was written; {remedy(path)}")
+        return StoreError(f"{self.place(path)} is not as it was written; {remedy(path)}")
 
     def is_whole(self, path: str) -> bool:
         """True where the sealed file at `path` is there and as it was written."""
@@ -237,7 +298,7 @@ class RunFolder:
             content = (self.root / path).read_bytes()
         except OSError:
             return False
-        return is_sealed_table(content) if path.endswith(".parquet") else opened_json(content) is not None
+        return is_sealed(path, content)
 
     def files_below(self, room: str) -> Iterator[str]:
         """Paths of all files in a folder of the run and below it, sorted; half-written ones are left out."""
@@ -260,6 +321,11 @@ class RunFolder:
         """SHA-256 of the file at `path`, hex."""
         with (self.root / path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_sealed(path: str, content: bytes) -> bool:
+    """True where `content` is what was written as the table or JSON file at `path`."""
+    return is_sealed_table(content) if path.endswith(".parquet") else opened_json(content) is not None
 
 
 def _keep(folder: Path) -> None:

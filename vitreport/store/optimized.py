@@ -19,6 +19,7 @@ from vitreport.store.record import decoded, parsed
 ROOM = "optimized"
 CONTROLS = f"{ROOM}/controls.json"
 _FILE = re.compile(rf"{ROOM}/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
+_RECORD = re.compile(rf"{ROOM}/[^/]*-[^/]{{8}}\.json")
 FORMAT, VERSION = "vitreport optimised pictures", 1
 
 
@@ -252,7 +253,7 @@ def read_record(folder: RunFolder, path: str) -> OptimizedRecord | None:
     """
     if not folder.has(path):
         return None
-    record = OptimizedRecord.from_json(folder.read_json(path), str(folder.root / path))
+    record = OptimizedRecord.from_json(folder.read_json(path), str(folder.place(path)))
     pictures = (*record.pictures, record.noise)
     if not all(folder.has(picture.file) for picture in pictures):
         return None
@@ -268,8 +269,7 @@ def optimized_records(folder: RunFolder) -> list[OptimizedRecord]:
     Raises:
         StoreError: a record cannot be read.
     """
-    paths = sorted((folder.root / ROOM).glob("*-????????.json"))
-    records = (read_record(folder, f"{ROOM}/{path.name}") for path in paths)
+    records = (read_record(folder, path) for path in folder.files_below(ROOM) if _RECORD.fullmatch(path))
     return [record for record in records if record is not None]
 
 
@@ -281,7 +281,7 @@ def cross_control(folder: RunFolder) -> CrossControl | None:
     """
     if not folder.has(CONTROLS):
         return None
-    return CrossControl.from_json(folder.read_json(CONTROLS), str(folder.root / CONTROLS))
+    return CrossControl.from_json(folder.read_json(CONTROLS), str(folder.place(CONTROLS)))
 
 
 def _damaged(where: str, error: Exception) -> StoreError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,15 @@ from vitreport.settings import TechniqueSpec
 from vitreport.store import folder as paths
 from vitreport.store.folder import RunFolder
 from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord
+from vitreport.store.remote import RunPlace, run_folder
 from vitreport.store.schema import IMAGES, MAPS, catalogue_refs, pixel_map, scores_table
 
 
 class Run:
     """A finished run, read-only. `open_run` makes one."""
 
-    def __init__(self, root: Path) -> None:
-        self.folder = RunFolder(root)
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
         self.manifest: Manifest = self.folder.manifest()
 
     @property
@@ -201,10 +201,14 @@ class Run:
         return {ref.id: ref.shard for ref in self.catalogue}
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(place: RunPlace) -> Run:
     """Opens a run folder for reading.
 
+    Args:
+        place: its path or its URL, of which what is read is fetched.
+
     Raises:
-        StoreError: `path` holds no run, or one that another version wrote.
+        SettingsError: the URL cannot be opened, mostly because a package is missing.
+        StoreError: `place` holds no run, or one that another version wrote.
     """
-    return Run(Path(path))
+    return Run(run_folder(place))
