@@ -65,7 +65,9 @@ class SheetPress:
 
     def __call__(self, members: Sequence[Neighbours]) -> Iterator[Receipt]:
         """Yields one receipt a sheet."""
-        for page in image_pages(open_run(self.root), self.scales, members):
+        run = open_run(self.root)
+        shown = {one.key for one in run.techniques if one.kind == "map" or one.name == "logit_lens"}
+        for page in image_pages(run, self.scales, members, keys=shown):
             sheet = image_sheet(page)
             pictures = [
                 contact_sheet(page.photo.jpeg, picture.tiles, picture.columns) for picture in sheet.pictures

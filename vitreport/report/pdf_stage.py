@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 STYLES = ("pdf/report.css", "css/tokens.css")
 """What every document is laid out with."""
 
-CHUNK = 32
-"""Sheets that a process draws at a time."""
+CHUNK = 128
+"""Sheets that a process draws at a time, at most: it reads the parts of their shards once."""
 
 ALONE = 128
 """Up to so many sheets are drawn in this process: starting others takes longer."""
@@ -128,8 +128,9 @@ class PdfStage:
         total = len(chosen) + sum(len(document.ids) + 1 for document in documents)
         done = 0.0
         told("pdf", done, total)
-        chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
         workers = Resources(processes if len(chosen) > ALONE else 1)
+        size = min(CHUNK, max(1, -(-len(chosen) // workers.processes)))
+        chunks = [chosen[start : start + size] for start in range(0, len(chosen), size)]
         for receipt in LocalEngine().map(SheetPress(root, reading.scales, sheets), chunks, workers):
             done += receipt.done
             told("pdf", done, total)
