@@ -1,11 +1,13 @@
 """A whole run, stage by stage: wall and CPU time an image, peak memory, size; and how they grow.
 
-    python -m tests.benchmarks.whole_run --images 100 1000 [--model NAME --checkpoint FILE]
+    python -m tests.benchmarks.whole_run --images 100 1000 [--model NAME --checkpoint FILE] [--volumes]
 
 Generated pictures of 500 x 375 pixels go through the `core` techniques, without scores, to a site and a PDF.
 Each stage is a process of its own: `explain`, `html` and `report` (both HTML and PDF; the cost of the PDF is
-the difference), and `decode`, which prepares the pictures as `explain` does and does nothing with them. CPU
-time includes that of the processes that a stage starts; peak memory is that of its largest process.
+the difference), and `decode`, which prepares the pictures as `explain` does and does nothing with them. With
+`--volumes` one more draws the PDFs anew with a sheet for every image: `report.pdf` and the volumes, and what
+reading the run for them takes. CPU time includes that of the processes that a stage starts; peak memory is
+that of its largest process.
 """
 
 from __future__ import annotations
@@ -100,16 +102,34 @@ def report_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
     return {"report": since(before)}
 
 
-STAGES = {"explain": explain_stage, "decode": decode_stage, "html": html_stage, "report": report_stage}
+def volumes_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
+    from vitreport import build_report, open_run
+    from vitreport.report.pdf import DEFAULT_IMAGE_CAP
+
+    images = open_run(run).manifest.data.images
+    before = spent()
+    build_report(run, pdf_images=min(DEFAULT_IMAGE_CAP, images - 1), pdf_volumes=True)
+    return {"volumes": since(before)}
 
 
-def measure(settings: dict[str, Any], count: int, scratch: Path, threads: int) -> dict[str, Measured]:
-    """All stages of a run on `count` pictures, and the size of its site."""
+STAGES = {
+    "explain": explain_stage,
+    "decode": decode_stage,
+    "html": html_stage,
+    "report": report_stage,
+    "volumes": volumes_stage,
+}
+
+
+def measure(
+    settings: dict[str, Any], stages: Sequence[str], count: int, scratch: Path, threads: int
+) -> dict[str, Measured]:
+    """The stages of a run on `count` pictures, and the size of its site."""
     pictures, run = scratch / f"pictures-{count}", scratch / f"run-{count}"
     write_photos(pictures, count)
     settings = {**settings, "images": [str(pictures)]}
     found: dict[str, Measured] = {}
-    for stage in STAGES:
+    for stage in stages:
         code = (
             "import json, sys\nfrom tests.benchmarks import whole_run\n"
             "print(json.dumps(whole_run.STAGES[sys.argv[1]](json.loads(sys.argv[2]), sys.argv[3])))"
@@ -131,13 +151,15 @@ def measure(settings: dict[str, Any], count: int, scratch: Path, threads: int) -
 def table(found: dict[int, dict[str, Measured]]) -> list[str]:
     """The measurements as Markdown, one row a size."""
     lines = [
-        "| images | explain | HTML | PDF | peak of explain | peak of report | site |",
-        "|---|---|---|---|---|---|---|",
+        "| images | explain | HTML | PDF | PDF with volumes | peak of explain | peak of report | site |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for count, one in found.items():
         cells = [
             f"{1000 * one[stage]['cpu'] / count:.1f} ms CPU an image, {one[stage]['wall']:.0f} s"
-            for stage in ("explain", "html", "pdf")
+            if stage in one
+            else "not measured"
+            for stage in ("explain", "html", "pdf", "volumes")
         ]
         peaks = [f"{one[stage]['peak']:.0f} MiB" for stage in ("explain", "report")]
         size = f"{one['site']['bytes'] / 1e6:.1f} MB in {one['site']['files']:.0f} files"
@@ -155,6 +177,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--checkpoint")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--volumes", action="store_true", help="measure a sheet for every image too")
     parser.add_argument("--scratch", type=Path, help="where the runs are made and left; default: nowhere")
     given = parser.parse_args(arguments)
     settings = {"model": given.model, "metrics": ["none"], "device": given.device}
@@ -165,7 +188,8 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         scratch = given.scratch or Path(nowhere)
         scratch.mkdir(parents=True, exist_ok=True)
         for count in given.images:
-            found[count] = measure(settings, count, scratch, given.threads)
+            stages = [stage for stage in STAGES if stage != "volumes" or given.volumes]
+            found[count] = measure(settings, stages, count, scratch, given.threads)
             one = found[count]
             share = one["decode"]["wall"] / one["explain"]["wall"]
             say(f"{count:,} images: explain runs at {100 * share:.0f} % of the pace of decoding alone")

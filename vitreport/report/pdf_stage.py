@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitreport.engines import LocalEngine, Resources
 from vitreport.report.pdf_places import PDF, VOLUME, is_single, is_volume
+from vitreport.report.site_folder import scratch
 from vitreport.report.site_record import Earlier, PageRecord
 from vitreport.report.sources import Sources
 
@@ -71,6 +72,7 @@ class PdfStage:
         Raises:
             RenderError: a PDF cannot be drawn.
             SettingsError: the cap is below zero, or ``SOURCE_DATE_EPOCH`` is no number.
+            StoreError: the place cannot be written.
         """
         from vitreport.report.image_reading import neighbours
         from vitreport.report.pdf_engine import pdf_engine
@@ -85,7 +87,7 @@ class PdfStage:
             if not earlier.has(document.path, digests[document.path]):
                 pending.append(document)
         records = {name: earlier.pages[name] for name in digests if name in earlier.pages}
-        with sheet_folder() as sheets:
+        with sheet_folder(scratch(reading.run.folder.root)) as sheets:
             for path, files in self._drawn(reading, members, pending, sheets, processes, told):
                 records[path] = PageRecord(digests[path], files)
         return records

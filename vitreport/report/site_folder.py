@@ -63,7 +63,7 @@ class SiteFolder:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         except OSError as error:
-            raise _refusal(place, error) from error
+            raise refusal(place, error) from error
 
     def asset(self, stem: str, suffix: str, content: bytes) -> str:
         """Draws an asset and returns its file name."""
@@ -75,6 +75,20 @@ class SiteFolder:
 def asset_name(stem: str, suffix: str, content: bytes) -> str:
     """``<stem>-<8 digits of the content's SHA-256>.<suffix>``."""
     return f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.{suffix}"
+
+
+def scratch(root: Path) -> Path:
+    """A folder for what only a report under way needs; `tidy` removes what an ended one leaves there.
+
+    Raises:
+        StoreError: the place cannot be written.
+    """
+    place = root / WRITING
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise refusal(place, error) from error
+    return place
 
 
 def tidy(root: Path) -> None:
@@ -117,7 +131,7 @@ def commit(root: Path, old: SiteRecord, new: SiteRecord) -> None:
                 final.parent.mkdir(parents=True, exist_ok=True)
                 _move(root, place, final)
         except OSError as error:
-            raise _refusal(root / SITE, error) from error
+            raise refusal(root / SITE, error) from error
         _remove(root, gone)
         if hasattr(os, "sync"):
             os.sync()  # once, since one wait a file would take longer than the drawing
@@ -168,7 +182,8 @@ def _outside(place: Path) -> StoreError:
     )
 
 
-def _refusal(place: Path, error: OSError) -> StoreError:
+def refusal(place: Path, error: OSError) -> StoreError:
+    """What is said where a report cannot be written."""
     return StoreError(
         f"cannot write {place}: {error.strerror}; what is finished is kept: "
         "make room and run the same command again"
