@@ -178,9 +178,9 @@ def outlier_findings(found: Audit) -> Iterator[Finding]:
         return
     mass, p = worst[0]
     words = (
-        f"{percent(mass.mass.value)} of the evidence of {found.titles[mass.technique]} lies on outlier tokens, "
-        f"{times(mass.ratio)} their share of the patches ({p_value(p)} over {images_of(mass.n)} with such "
-        "tokens)."
+        f"{percent(mass.mass.value)} of the evidence of {found.titles[mass.technique]} lies on outlier "
+        f"tokens, {times(mass.ratio)} their share of the patches ({p_value(p)} over {images_of(mass.n)} with "
+        "such tokens)."
     )
     further = ""
     if len(worst) > 1:
