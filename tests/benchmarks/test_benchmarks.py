@@ -184,11 +184,12 @@ def test_the_table_benchmark_prints_milliseconds():
 @pytest.mark.pdf
 def test_the_whole_run_benchmark_prints_a_row_a_size_and_the_ratios():
     lines: list[str] = []
-    ratios = whole_run.main(["--images", "2", "3", "--threads", "1"], lines.append)
+    ratios = whole_run.main(["--images", "2", "3", "--threads", "1", "--volumes"], lines.append)
     assert list(ratios) == ["explain", "report"] and all(0.5 < ratio < 2 for ratio in ratios.values())
     rows = [line for line in lines if line.startswith("|")]
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["2", "3"]
     assert len({row.count("|") for row in rows}) == 1
+    assert "not measured" not in rows[-1]
     assert lines[-1].startswith("3 to 2 images: peak of explain ")
 
 

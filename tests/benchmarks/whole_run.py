@@ -1,14 +1,15 @@
 """A whole run, stage by stage: wall and CPU time an image, peak memory, size; and how they grow.
 
-    python -m tests.benchmarks.whole_run --images 100 1000 [--model NAME --checkpoint FILE] [--device cuda]
+    python -m tests.benchmarks.whole_run --images 100 1000 [--model NAME --checkpoint FILE] [--volumes]
 
 Generated pictures of 500 x 375 pixels go through the `core` techniques, without scores, to a site and a PDF.
 Each stage is a process of its own: `explain`, `html` and `report` (both HTML and PDF; the cost of the PDF is
-the difference), and `decode`, which prepares the pictures as `explain` does and does nothing with them. CPU
-time includes that of the processes that a stage starts; peak memory is that of its largest process. With
-`--only-explain` there is no report, and no PDF engine is needed. How long the model's device was at work (see
-`busy`), and the pace of decoding alone, are told as shares of the explain stage of the run, which begins when
-the model and the list of images are there.
+the difference), and `decode`, which prepares the pictures as `explain` does and does nothing with them. With
+`--volumes` one more draws the PDFs anew with a sheet for every image: `report.pdf` and the volumes, and what
+reading the run for them takes. With `--only-explain` there is no report, and no PDF engine is needed. CPU
+time includes that of the processes that a stage starts; peak memory is that of its largest process. How long
+the model's device was at work (see `busy`), and the pace of decoding alone, are told as shares of the explain
+stage of the run, which begins when the model and the list of images are there.
 """
 
 from __future__ import annotations
@@ -105,7 +106,23 @@ def report_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
     return {"report": since(before)}
 
 
-STAGES = {"explain": explain_stage, "decode": decode_stage, "html": html_stage, "report": report_stage}
+def volumes_stage(settings: dict[str, Any], run: str) -> dict[str, Measured]:
+    from vitreport import build_report, open_run
+    from vitreport.report.pdf import DEFAULT_IMAGE_CAP
+
+    images = open_run(run).manifest.data.images
+    before = spent()
+    build_report(run, pdf_images=min(DEFAULT_IMAGE_CAP, images - 1), pdf_volumes=True)
+    return {"volumes": since(before)}
+
+
+STAGES = {
+    "explain": explain_stage,
+    "decode": decode_stage,
+    "html": html_stage,
+    "report": report_stage,
+    "volumes": volumes_stage,
+}
 
 
 def measure(
@@ -140,13 +157,15 @@ def measure(
 def table(found: dict[int, dict[str, Measured]]) -> list[str]:
     """The measurements as Markdown, one row a size."""
     lines = [
-        "| images | explain | HTML | PDF | peak of explain | peak of report | site |",
-        "|---|---|---|---|---|---|---|",
+        "| images | explain | HTML | PDF | PDF with volumes | peak of explain | peak of report | site |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for count, one in found.items():
         cells = [
             f"{1000 * one[stage]['cpu'] / count:.1f} ms CPU an image, {one[stage]['wall']:.0f} s"
-            for stage in ("explain", "html", "pdf")
+            if stage in one
+            else "not measured"
+            for stage in ("explain", "html", "pdf", "volumes")
         ]
         peaks = [f"{one[stage]['peak']:.0f} MiB" for stage in ("explain", "report")]
         size = f"{one['site']['bytes'] / 1e6:.1f} MB in {one['site']['files']:.0f} files"
@@ -165,12 +184,14 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only-explain", action="store_true", help="explain and decode, without a report")
+    parser.add_argument("--volumes", action="store_true", help="measure a sheet for every image too")
     parser.add_argument("--scratch", type=Path, help="where the runs are made and left; default: nowhere")
     given = parser.parse_args(arguments)
     settings = {"model": given.model, "metrics": ["none"], "device": given.device}
     if given.checkpoint:
         settings["checkpoint"] = given.checkpoint
-    stages = ["explain", "decode"] if given.only_explain else list(STAGES)
+    without = set() if given.volumes else {"volumes"}
+    stages = ["explain", "decode"] if given.only_explain else [one for one in STAGES if one not in without]
     found: dict[int, dict[str, Measured]] = {}
     with tempfile.TemporaryDirectory() as nowhere:
         scratch = given.scratch or Path(nowhere)

@@ -10,9 +10,9 @@ from vitreport.figures.colour import (
     LEVELS,
     coloured,
     is_small,
+    large_map,
     lookup_table,
-    map_png,
-    map_webp,
+    small_map,
     steps,
 )
 from vitreport.figures.scale import Scale
@@ -76,7 +76,7 @@ def test_a_scale_without_extent_gives_one_colour() -> None:
 
 def test_a_small_picture_has_one_pixel_a_patch_and_the_right_colours() -> None:
     values = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-    with Image.open(io.BytesIO(map_png(values, Scale(-1, 1), signed=True))) as picture:
+    with Image.open(io.BytesIO(small_map(values, Scale(-1, 1), signed=True))) as picture:
         assert picture.size == (4, 3)
         shown = np.asarray(picture.convert("RGB"))
     assert (shown == lookup_table(signed=True)[steps(values, Scale(-1, 1))]).all()
@@ -84,19 +84,19 @@ def test_a_small_picture_has_one_pixel_a_patch_and_the_right_colours() -> None:
 
 def test_a_patch_grid_map_costs_a_few_hundred_bytes() -> None:
     values = np.random.default_rng(0).random((14, 14)).astype(np.float32)
-    assert len(map_png(values, Scale(0, 1), signed=False)) < 600
+    assert len(small_map(values, Scale(0, 1), signed=False)) < 300
 
 
 def test_equal_maps_give_equal_bytes() -> None:
     values = np.random.default_rng(0).random((14, 14)).astype(np.float32)
-    for draw in (map_png, map_webp):
+    for draw in (small_map, large_map):
         assert draw(values, Scale(0, 1), False) == draw(values.copy(), Scale(0, 1), False)
 
 
 def test_maps_at_pixel_resolution_are_not_embedded() -> None:
     assert is_small(np.zeros((64, 14), np.float32))
     assert not is_small(np.zeros((224, 224), np.float32))
-    with Image.open(io.BytesIO(map_webp(np.eye(224, dtype=np.float32), Scale(0, 1), False))) as picture:
+    with Image.open(io.BytesIO(large_map(np.eye(224, dtype=np.float32), Scale(0, 1), False))) as picture:
         assert (picture.format, picture.size) == ("WEBP", (224, 224))
 
 

@@ -49,7 +49,7 @@ def test_the_page_shows_findings_pictures_and_tables_without_a_foreign_reference
     places = [str(one["src"]) for one in soup.select("img, script[src]")]
     places += [str(one["href"]) for one in soup.select("link[rel=stylesheet]")]
     for place in places:
-        assert place.startswith("data:image/png") or (written / place).is_file(), place
+        assert place.startswith("data:image/webp") or (written / place).is_file(), place
     assert all(one["alt"] or "photo" in one["class"] for one in soup.select("img"))
     assert "http" not in text.replace("http-equiv", "")
 

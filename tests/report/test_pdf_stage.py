@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,26 @@ def test_nothing_is_read_where_nothing_is_lost(root: Path) -> None:
     told: list[str] = []
     build_report(root, progress=lambda stage, done, total: told.append(stage), **EVERYTHING)
     assert told == []
+
+
+def test_a_kill_while_a_document_is_drawn_leaves_no_sheet_anywhere(root: Path, tmp_path: Path) -> None:
+    expected = pdfs(root)
+    (root / "report.pdf").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from vitreport.report import pdf; from vitreport.report.build import build_report;"
+        "pdf.Summary.draw = lambda *given: os.kill(os.getpid(), signal.SIGKILL);"
+        f"build_report(Path(sys.argv[1]), **{EVERYTHING})"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, root], env={**os.environ, "TMPDIR": str(elsewhere)})
+    assert ended.returncode == -signal.SIGKILL
+    assert list((root / ".report.writing").rglob("*.sheet"))
+    assert not list(elsewhere.rglob("*.sheet"))
+    build_report(root, **EVERYTHING)
+    assert pdfs(root) == expected
+    assert not list(root.rglob("*.sheet"))
 
 
 def test_another_date_is_another_document(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from vitreport.analysis.heads import HeadAtlas, head_atlas
 from vitreport.analysis.maps import PREFERENCE, positive_shares, preferred, read_maps
 from vitreport.analysis.outcomes import Outcomes, outcomes
 from vitreport.analysis.outliers import Census, MassOnOutliers, census, mass_on_outliers, outlier_mass
+from vitreport.analysis.phrases import titled
 from vitreport.analysis.regions import Placement, Regions, placements, regions
 from vitreport.analysis.review import RankAgreement, Review, compared, review
 from vitreport.analysis.shortcuts import Screening, screen
@@ -40,6 +41,7 @@ class Audit:
         evolution: how predictions emerge; None where the run has no logit lens or the model no classes.
         heads: what heads attend to; None where the run has no statistics of attention.
         review: images that a person should look at.
+        titles: what sentences call the run's techniques, by key.
     """
 
     outcomes: Outcomes
@@ -54,6 +56,7 @@ class Audit:
     evolution: Evolution | None
     heads: HeadAtlas | None
     review: Review
+    titles: Mapping[str, str]
 
 
 def audit(
@@ -120,4 +123,5 @@ def audit(
         evolution=evolution(run, said, bootstrap),
         heads=head_atlas(run, bootstrap),
         review=review(said, agreement.mean(), agreement.techniques),
+        titles={record.key: titled(record) for record in run.techniques},
     )

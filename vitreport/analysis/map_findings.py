@@ -178,13 +178,15 @@ def outlier_findings(found: Audit) -> Iterator[Finding]:
         return
     mass, p = worst[0]
     words = (
-        f"{percent(mass.mass.value)} of the evidence of {mass.technique} lies on outlier tokens, "
-        f"{times(mass.ratio)} their share of the patches ({p_value(p)} over {images_of(mass.n)} with such "
-        "tokens)."
+        f"{percent(mass.mass.value)} of the evidence of {found.titles[mass.technique]} lies on outlier "
+        f"tokens, {times(mass.ratio)} their share of the patches ({p_value(p)} over {images_of(mass.n)} with "
+        "such tokens)."
     )
     further = ""
     if len(worst) > 1:
-        others = ", ".join(f"{also.technique} ({figure(also.ratio.value)} times)" for also, _ in worst[1:])
+        others = ", ".join(
+            f"{found.titles[also.technique]} ({figure(also.ratio.value)} times)" for also, _ in worst[1:]
+        )
         further = f"So it is with {others}."
     numbers = {
         "images": float(mass.n),

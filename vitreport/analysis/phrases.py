@@ -5,6 +5,13 @@ from __future__ import annotations
 import math
 
 from vitreport.analysis.intervals import Interval
+from vitreport.store import TechniqueRecord
+
+
+def titled(technique: TechniqueRecord) -> str:
+    """The technique's title with what differs from its defaults: ``Attention rollout (fusion max)``."""
+    setting = technique.key.partition(":")[2].replace("=", " ").replace("_", " ").replace(",", ", ")
+    return f"{technique.title} ({setting})" if setting else technique.title
 
 
 def ends(name: str, interval: Interval) -> dict[str, float]:

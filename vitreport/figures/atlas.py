@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitreport.explanation import FloatArray
-from vitreport.figures.colour import lookup_table, steps
-from vitreport.figures.png import paletted_png
+from vitreport.figures.colour import lookup_table, lossless, steps
 from vitreport.figures.scale import own_scale
 
 _LEVELS = 32
@@ -25,7 +24,7 @@ class Sheet:
 
 
 def atlas_sheet(values: FloatArray) -> Sheet:
-    """Every block (across) and head (down) on its own scale, as one paletted PNG.
+    """Every block (across) and head (down) on its own scale, as one lossless WebP.
 
     Args:
         values: ``(blocks, heads, rows, cols)``.
@@ -42,6 +41,7 @@ def atlas_sheet(values: FloatArray) -> Sheet:
             cell = values[block, head]
             if np.isfinite(cell).all():
                 sheet[head, :rows, block, :cols] = steps(cell, own_scale(cell, signed=False), _LEVELS)
-    table = np.vstack([lookup_table(False, _LEVELS), np.zeros((1, 3), np.uint8)])
+    opaque = np.full((_LEVELS, 1), 255, np.uint8)
+    table = np.vstack([np.hstack([lookup_table(False, _LEVELS), opaque]), np.zeros((1, 4), np.uint8)])
     flat = sheet.reshape(heads * (rows + 1), blocks * (cols + 1))
-    return Sheet(paletted_png(flat, table, transparent=_GAP), flat.shape[1], flat.shape[0])
+    return Sheet(lossless(table[flat]), flat.shape[1], flat.shape[0])

@@ -14,7 +14,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from vitreport.explanation import FloatArray
-from vitreport.figures.colour import coloured, lookup_table
+from vitreport.figures.colour import coloured, lookup_table, steps
 from vitreport.figures.scale import Scale, state_of
 
 WIDTH = 1600
@@ -215,10 +215,11 @@ def _encoded(sheet: Image.Image) -> bytes:
 
 
 def _overlay(photo: Image.Image, tile: Tile) -> Image.Image:
-    """The map over the grey photo."""
-    small = Image.fromarray(coloured(tile.values, tile.scale, tile.signed))
+    """The map over the grey photo: scaled up while it has one channel, then coloured."""
+    small = Image.fromarray(steps(tile.values, tile.scale, 256))
     large = small.resize(photo.size, Image.Resampling.BILINEAR)
-    return Image.blend(photo, large, OPACITY)
+    large.putpalette(lookup_table(tile.signed, 256).tobytes())
+    return Image.blend(photo, large.convert("RGB"), OPACITY)
 
 
 @cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from jinja2 import Environment
+from markupsafe import Markup
 
 from vitreport.figures.curves import HEIGHT, WIDTH, curves_svg
 from vitreport.report.chapter import AuditPage, Chapter, Section, ShownPicture
@@ -128,6 +129,7 @@ class SitePages:
             audited=self.audited,
         )
         templates.filters["counted"] = count
+        templates.filters["breakable"] = _breakable
         return templates
 
     def _page(self, template: str, **values: object) -> bytes:
@@ -274,6 +276,11 @@ def curve_pictures(view: CurvesView | None, keep: Keep) -> list[CurvePicture]:
         CurvePicture(panel.title, keep("svg", curves_svg(panel)), WIDTH, HEIGHT, panel.alt)
         for panel in (view.panels if view else ())
     ]
+
+
+def _breakable(name: str) -> Markup:
+    """A file's name that may go on in the next line where one word of it ends."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _examples_note(page: TechniquePage) -> str:

@@ -70,7 +70,7 @@ def render(
             CSS(string=text, base_url=SCHEME, url_fetcher=fetcher, font_config=font_config)
             for text in (FACES, stylesheet)
         ]
-        source = HTML(string=html, base_url=SCHEME, url_fetcher=fetcher)
+        source = _Source(string=html, base_url=SCHEME, url_fetcher=fetcher)
         document = source.render(stylesheets=sheets, font_config=font_config, pdf_variant=VARIANT)
         document.metadata = FiledMetadata.of(document.metadata)
         if date is not None:
@@ -92,6 +92,16 @@ def render(
                 pdf_variant=VARIANT, attachments=[attachment], finisher=_attached_once
             )
     return content
+
+
+class _Source(HTML):  # type: ignore[misc]  # WeasyPrint has no type hints
+    """A document whose style sheet is all there is: it says what every tag and margin box is.
+
+    WeasyPrint's own gives each element six pseudo-elements that no document of ours has.
+    """
+
+    def _ua_stylesheets(self, forms: bool = False) -> list[CSS]:
+        return []
 
 
 def _attached_once(document: Document, pdf: Any) -> None:

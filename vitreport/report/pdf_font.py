@@ -7,6 +7,7 @@ written as its code instead.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -53,14 +54,20 @@ def printable(text: str) -> str:
     ``cat😀.jpg`` becomes ``cat\U0001f600.jpg``; marks that turn the direction of writing, controls and
     private-use characters are written as codes too, because they would show something else than is there.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        character
-        if ord(character) in _covered() and unicodedata.category(character) not in _UNSEEN
-        else code(ord(character))
-        for character in text
-    )
+    return _NOT_PLAIN.sub(_shown, text)
+
+
+_NOT_PLAIN = re.compile(r"[^ -~]")
+
+
+def _shown(found: re.Match[str]) -> str:
+    return _written(found[0])
+
+
+@cache
+def _written(character: str) -> str:
+    seen = ord(character) in _covered() and unicodedata.category(character) not in _UNSEEN
+    return character if seen else code(ord(character))
 
 
 @cache

@@ -14,6 +14,7 @@ from vitreport.figures.scale import Scale
 from vitreport.figures.sheet import contact_sheet
 from vitreport.report.image_reading import Neighbours, image_pages
 from vitreport.report.pdf_sheet import ImageSheet, image_sheet
+from vitreport.report.site_folder import refusal
 from vitreport.store import open_run
 
 
@@ -24,10 +25,17 @@ class SheetFolder:
     root: Path
 
     def put(self, sheet: ImageSheet, pictures: Sequence[bytes]) -> None:
-        """Keeps a sheet and its contact sheets, in their order."""
-        for number, picture in enumerate(pictures):
-            (self.root / f"{sheet.row.id}-{number}.jpeg").write_bytes(picture)
-        (self.root / f"{sheet.row.id}.sheet").write_bytes(pickle.dumps(sheet.drawn))
+        """Keeps a sheet and its contact sheets, in their order.
+
+        Raises:
+            StoreError: there is no room for them.
+        """
+        try:
+            for number, picture in enumerate(pictures):
+                (self.root / f"{sheet.row.id}-{number}.jpeg").write_bytes(picture)
+            (self.root / f"{sheet.row.id}.sheet").write_bytes(pickle.dumps(sheet.drawn))
+        except OSError as error:
+            raise refusal(self.root, error) from error
 
     def sheets(self, ids: Iterable[str]) -> list[ImageSheet]:
         """The sheets of these images."""
@@ -43,9 +51,9 @@ class SheetFolder:
 
 
 @contextmanager
-def sheet_folder() -> Iterator[SheetFolder]:
-    """A folder for sheets that is gone afterwards."""
-    with TemporaryDirectory(prefix="vitreport-sheets-") as folder:
+def sheet_folder(inside: Path | None = None) -> Iterator[SheetFolder]:
+    """A folder for sheets that is gone afterwards; it lies `inside` one, or where temporary files do."""
+    with TemporaryDirectory(prefix="vitreport-sheets-", dir=inside) as folder:
         yield SheetFolder(Path(folder))
 
 
@@ -65,7 +73,9 @@ class SheetPress:
 
     def __call__(self, members: Sequence[Neighbours]) -> Iterator[Receipt]:
         """Yields one receipt a sheet."""
-        for page in image_pages(open_run(self.root), self.scales, members):
+        run = open_run(self.root)
+        shown = {one.key for one in run.techniques if one.kind == "map" or one.name == "logit_lens"}
+        for page in image_pages(run, self.scales, members, keys=shown):
             sheet = image_sheet(page)
             pictures = [
                 contact_sheet(page.photo.jpeg, picture.tiles, picture.columns) for picture in sheet.pictures

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitreport.engines import LocalEngine, Resources
 from vitreport.report.pdf_places import PDF, VOLUME, is_single, is_volume
+from vitreport.report.site_folder import scratch
 from vitreport.report.site_record import Earlier, PageRecord
 from vitreport.report.sources import Sources
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 STYLES = ("pdf/report.css", "css/tokens.css")
 """What every document is laid out with."""
 
-CHUNK = 32
-"""Sheets that a process draws at a time."""
+CHUNK = 128
+"""Sheets that a process draws at a time, at most: it reads the parts of their shards once."""
 
 ALONE = 128
 """Up to so many sheets are drawn in this process: starting others takes longer."""
@@ -71,6 +72,7 @@ class PdfStage:
         Raises:
             RenderError: a PDF cannot be drawn.
             SettingsError: the cap is below zero, or ``SOURCE_DATE_EPOCH`` is no number.
+            StoreError: the place cannot be written.
         """
         from vitreport.report.image_reading import neighbours
         from vitreport.report.pdf_engine import pdf_engine
@@ -85,7 +87,7 @@ class PdfStage:
             if not earlier.has(document.path, digests[document.path]):
                 pending.append(document)
         records = {name: earlier.pages[name] for name in digests if name in earlier.pages}
-        with sheet_folder() as sheets:
+        with sheet_folder(scratch(reading.run.folder.root)) as sheets:
             for path, files in self._drawn(reading, members, pending, sheets, processes, told):
                 records[path] = PageRecord(digests[path], files)
         return records
@@ -128,8 +130,9 @@ class PdfStage:
         total = len(chosen) + sum(len(document.ids) + 1 for document in documents)
         done = 0.0
         told("pdf", done, total)
-        chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
         workers = Resources(processes if len(chosen) > ALONE else 1)
+        size = min(CHUNK, max(1, -(-len(chosen) // workers.processes)))
+        chunks = [chosen[start : start + size] for start in range(0, len(chosen), size)]
         for receipt in LocalEngine().map(SheetPress(root, reading.scales, sheets), chunks, workers):
             done += receipt.done
             told("pdf", done, total)

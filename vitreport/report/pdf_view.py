@@ -30,8 +30,8 @@ CURVES = "report:curves.jpeg"
 MOST_CARDS = 7
 """Metrics in the table of means."""
 
-MOST_ROWS = 24
-"""Rows of a table of the analysis."""
+MOST_ROWS = 40
+"""Rows of a table of the analysis: every technique has one, long lists of classes and images do not."""
 
 MOST_TILES = 18
 """Small arrays in a picture of the analysis."""
@@ -160,8 +160,11 @@ def pdf_sections(chapter: AuditChapter) -> Iterator[PdfSection]:
 
 
 def _further(table: Table) -> str:
-    left = len(table.rows) - MOST_ROWS
-    return f"and {count(left, 'further row')} in the HTML report" if left > 0 else table.note
+    """The note of a table, and where the rest of one is that is too long for paper."""
+    if len(table.rows) <= MOST_ROWS:
+        return table.note
+    rest = f"The first {MOST_ROWS} of {count(len(table.rows), 'row')}; the HTML report has all."
+    return f"{rest} {table.note}" if table.note else rest
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,9 @@ from vitreport.figures.atlas import atlas_sheet
 from vitreport.figures.colour import (
     SMALL_SIDE,
     is_small,
-    lookup_table,
-    map_png,
-    map_webp,
-    steps,
+    large_map,
+    small_map,
 )
-from vitreport.figures.png import paletted_png
 from vitreport.figures.scale import Scale, common_scale, own_scale, state_of
 from vitreport.report.chapter import GridTile
 from vitreport.report.image_page import AtlasView, ChannelView, ImagePage, MapView, NormsView, PatternView
@@ -54,6 +51,11 @@ class Layer:
     alt: str
     low: str
     high: str
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the page carries it."""
+        return self.source.startswith("data:")
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,14 @@ def grid_picture(tile: GridTile) -> GridPicture:
     """The picture of a small array; what is not a number has the first colour."""
     known = np.nan_to_num(tile.values, nan=tile.scale.low)
     rows, columns = known.shape
-    source = data_uri(map_png(known, tile.scale, signed=False))
+    source = data_uri(small_map(known, tile.scale, signed=False))
     height = max(1, round(GRID_WIDTH * rows / columns))
     return GridPicture(tile.title, tile.note, source, tile.alt, GRID_WIDTH, height)
 
 
-def data_uri(png: bytes) -> str:
-    """The PNG as an address that carries it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(webp: bytes) -> str:
+    """The WebP as an address that carries it."""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
 
 
 def technique_picture(view: MapView, keep: Keep) -> MapPicture:
@@ -194,9 +196,9 @@ def _subject(view: MapView) -> str:
 
 def _layer(values: FloatArray, scale: Scale, signed: bool, alt: str, keep: Keep) -> Layer:
     if is_small(values):
-        source = data_uri(map_png(values, scale, signed))
+        source = data_uri(small_map(values, scale, signed))
     else:
-        source = keep("webp", map_webp(values, scale, signed))
+        source = keep("webp", large_map(values, scale, signed))
     return Layer(source, f"{alt} {number(scale.high)}", number(scale.low), number(scale.high))
 
 
@@ -212,7 +214,7 @@ def atlas_picture(view: AtlasView, keep: Keep) -> AtlasPicture:
         means.append(_block(block, values, note, f"Mean attention of block {block}: strongest", keep))
     return AtlasPicture(
         view=view,
-        source=data_uri(sheet.encoded) if small else keep("png", sheet.encoded),
+        source=data_uri(sheet.encoded) if small else keep("webp", sheet.encoded),
         width=sheet.width,
         height=sheet.height,
         alt=f"Attention of the readout in {blocks} blocks (across) and {heads} heads (down), "
@@ -269,7 +271,7 @@ def _part(name: str, values: FloatArray) -> MapPicture:
     if values.size == 0 or not np.isfinite(values).all():
         return MapPicture(name, "", True, None, None, "Undefined: some values are not numbers.")
     squashed = (1 / (1 + np.exp(-np.clip(values, -30, 30)))).astype(np.float32)
-    source = data_uri(paletted_png(steps(squashed, Scale(0, 1)), lookup_table(signed=True)))
+    source = data_uri(small_map(squashed, Scale(0, 1), signed=True))
     alt = f"{name.capitalize()}: above zero in {int((values > 0).sum())} of {values.size} patches"
     return MapPicture(name, "", True, Layer(source, alt, "0", "1"), None, "")
 

@@ -67,7 +67,7 @@ class SiteFolder:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         except OSError as error:
-            raise _refusal(place, error) from error
+            raise refusal(place, error) from error
 
     def asset(self, stem: str, suffix: str, content: bytes) -> str:
         """Draws an asset and returns its file name."""
@@ -94,6 +94,20 @@ def collect(folder: RunFolder) -> None:
         drawn = folder.root / draft
         if _holds(folder.root / draft.removeprefix(f"{WRITING}/"), drawn.read_bytes()):
             drawn.unlink()
+
+
+def scratch(root: Path) -> Path:
+    """A folder for what only a report under way needs; `tidy` removes what an ended one leaves there.
+
+    Raises:
+        StoreError: the place cannot be written.
+    """
+    place = root / WRITING
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise refusal(place, error) from error
+    return place
 
 
 def tidy(folder: RunFolder) -> None:
@@ -144,7 +158,7 @@ def commit(folder: RunFolder, old: SiteRecord, new: SiteRecord, told: Told | Non
                 final.parent.mkdir(parents=True, exist_ok=True)
                 _move(root, place, final)
         except OSError as error:
-            raise _refusal(root / SITE, error) from error
+            raise refusal(root / SITE, error) from error
         folder.send((place.relative_to(writing).as_posix() for place in drawn), told)
         _remove(root, gone)
         folder.send(gone)
@@ -202,7 +216,8 @@ def _outside(place: Path) -> StoreError:
     )
 
 
-def _refusal(place: Path, error: OSError) -> StoreError:
+def refusal(place: Path, error: OSError) -> StoreError:
+    """What is said where a report cannot be written."""
     return StoreError(
         f"cannot write {place}: {error.strerror}; what is finished is kept: "
         "make room and run the same command again"
