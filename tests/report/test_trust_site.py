@@ -23,7 +23,7 @@ from test_site import (
     test_every_page_has_the_policy_and_keeps_it as check_policy,
 )
 from test_site import (
-    test_every_picture_has_alt_width_and_height as check_pictures,
+    test_every_picture_has_alt_and_one_that_takes_room_width_and_height as check_pictures,
 )
 from test_site import (
     test_ids_are_unique_and_headings_do_not_skip as check_headings,
