@@ -17,6 +17,7 @@ from vitreport import explain
 from vitreport.batches import Prepared, prepared_batches
 from vitreport.explainer import Explainer
 from vitreport.explanation import ImageRef
+from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.model.environment import exact_float32
 from vitreport.model.load import VisionModel
 from vitreport.model.trace import Tracer
@@ -86,11 +87,19 @@ def test_maps_are_computed_in_float32_proper_and_the_switches_are_left_as_they_w
         return forward(self, pixels)
 
     monkeypatch.setattr(Tracer, "forward", on_forward)
+    score, scored = RelevanceGain.score, set()
+
+    def on_score(self: RelevanceGain, *given: Any) -> Any:
+        scored.update(switch.allow_tf32 for switch in switches)
+        return score(self, *given)
+
+    monkeypatch.setattr(RelevanceGain, "score", on_score)
     with exact_float32():  # which leaves this test's switches as they were, too
         for switch in switches:
             switch.allow_tf32 = True
-        explain(settings(pictures), tmp_path / "run")
-        assert seen == {False}
+        run = explain(settings(pictures, metrics=("relevance_gain",)), tmp_path / "run")
+        assert seen == {False} and scored == {False}
+        assert run.manifest.environment["tf32"] is False
         assert all(switch.allow_tf32 for switch in switches)
 
 

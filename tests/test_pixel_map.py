@@ -139,16 +139,15 @@ def test_a_run_goes_on_with_its_pixels_and_with_no_others(
 ) -> None:
     whole = explain(asked(pictures, "float16"), tmp_path / "whole")
     explain(asked(pictures, "float16", techniques=("raw_attention",)), tmp_path / "run")
-    explain(asked(pictures, "float16", techniques=("saliency", "input_x_gradient")), tmp_path / "run")
+    explain(asked(pictures, "none", techniques=("saliency", "input_x_gradient")), tmp_path / "run")
     resumed = explain(asked(pictures, "float16"), tmp_path / "run")
     lost = technique_part(resumed.technique("saliency"), 1)
     (tmp_path / "run" / lost).unlink()
     explain(asked(pictures, "float16"), tmp_path / "run")
     assert stored(tmp_path / "run") == stored(tmp_path / "whole")
     before = stored(tmp_path / "run")
-    for other in ("none", "float32"):
-        with pytest.raises(StoreError, match="holds another run: the pixel maps differ; nothing was touched"):
-            explain(asked(pictures, other), tmp_path / "run")
+    with pytest.raises(StoreError, match="holds another run: the pixel maps differ; nothing was touched"):
+        explain(asked(pictures, "float32"), tmp_path / "run")
     assert stored(tmp_path / "run") == before
     assert np.array_equal(
         open_run(tmp_path / "run").pixel_map(ids(whole)[0], "saliency"),

@@ -284,6 +284,9 @@ def _explain(
             metrics=tuple(metrics) or ("none",),
             masks=settings.masks or _at(before.settings.get("masks"), folder),
             inspect=before.settings.get("inspect") if settings.inspect is None else settings.inspect,
+            pixel_maps=before.settings.get("pixel_maps", "none")
+            if settings.pixel_maps == "none"
+            else settings.pixel_maps,
         )
     plan = make_plan(settings, batch_size, _stage(progress, "hash"), folder.root)
     manifest = plan.manifest(folder.root)

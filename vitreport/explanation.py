@@ -132,7 +132,8 @@ class PixelMap:
 
     @property
     def values(self) -> FloatArray:
-        """The map, float32 ``(height, width)``; of float16 exact to 1/2048 of a value."""
+        """The map, float32 ``(height, width)``; of float16 exact to 1/2048 of a value or, where that is more,
+        3e-8 of the map's largest."""
         return self.stored.astype(np.float32) * np.float32(self.scale)
 
 

@@ -16,6 +16,7 @@ import torch
 from vitreport.engines import SCORE, Receipt
 from vitreport.errors import SettingsError
 from vitreport.faithfulness.metric import Case, Metric
+from vitreport.model.environment import exact_float32
 from vitreport.model.memory import SHORT_OF_MEMORY, lacks_memory, release
 from vitreport.plan import Plan
 from vitreport.sample import Drawn, Ready, SampleReader
@@ -111,8 +112,11 @@ class Scorer:
         All of them score the first slice of the images first: that tells how long the rest takes.
         """
         pending = self.pending(part)
-        if not pending:
-            return
+        if pending:
+            with exact_float32():
+                yield from self._score_part(part, pending)
+
+    def _score_part(self, part: int, pending: Pending) -> Iterator[Receipt]:
         reader = SampleReader(self.folder, self.plan, self.scorable)
         ready = reader.read(self.parts[part], {record.key for _, _, missing in pending for record in missing})
         images = sorted(ready.drawn, key=lambda image: image.lot)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 import traceback
@@ -69,8 +70,8 @@ def agreement(name: str, device: str) -> tuple[float, str]:
         key: float(((maps[key] - one).abs().amax((1, 2)) / one.abs().amax((1, 2)).clamp(min=1e-30)).max())
         for key, one in expected.items()
     }
-    worst = max(gaps, key=lambda key: gaps[key])
-    return gaps[worst], worst
+    worst = max(gaps, key=lambda key: math.inf if math.isnan(gaps[key]) else gaps[key])
+    return gaps[worst], worst  # a map that is not there is NaN, and agrees with nothing
 
 
 def stage(name: str, device: str, pictures: Path, scratch: Path, batch: int) -> Stage:

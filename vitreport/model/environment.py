@@ -58,7 +58,6 @@ def environment(device: str) -> dict[str, Any]:
         "device": device_name(device),
         "dtype": "float32",
         "threads": torch.get_num_threads(),
-        "tf32": bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
-        and device == "cuda",
+        "tf32": False,  # see `exact_float32`
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }

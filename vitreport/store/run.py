@@ -131,7 +131,7 @@ class Run:
         if found is None:
             raise StoreError(
                 f"'{self.technique(technique).key}' is not kept pixel by pixel in this run; "
-                "'vitreport explain --pixel-maps float16' keeps so what is finer than patches"
+                "a new run with --pixel-maps float16 keeps so what is finer than patches"
             )
         return found.values
 

@@ -41,7 +41,11 @@ def smallest(values: Tensor, ascending: Sequence[int]) -> list[Tensor | None]:
         return [None for _ in ascending]
     if values.device.type != "cpu":
         entries = values.flatten(1)
-        return [entries.kthvalue(count, 1).values if count else None for count in ascending]
+        above = [entries.shape[1] - count + 1 for count in ascending]
+        return [
+            entries.topk(several, 1, sorted=False).values.amin(1) if count else None
+            for several, count in zip(above, ascending, strict=True)
+        ]
 
     found = torch.cat(_share_out(values, lambda part: _selected(part, ascending)))
     return [found[:, place] if count else None for place, count in enumerate(ascending)]
