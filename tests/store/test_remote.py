@@ -31,6 +31,9 @@ class Refusing(MemoryFileSystem):  # type: ignore[misc]
     def _refuse(self, *_: object, **__: object) -> Any:
         raise PermissionError("Access Denied\nby a long account of it")
 
+    def _forbid(self, path: str, **__: object) -> Any:
+        raise PermissionError(f"Forbidden, url='refusing://bob:secret@{path}?sig=abc'")
+
     isfile = ls = find = cat_file = pipe_file = rm_file = _refuse
 
 
@@ -61,10 +64,12 @@ def put(url: str, content: bytes) -> None:
 
 def test_a_path_is_a_folder_on_a_disk_and_a_url_is_not(tmp_path: Path) -> None:
     assert run_folder(str(tmp_path)) == run_folder(tmp_path) == RunFolder(tmp_path)
-    folder = run_folder("memory://bucket/run/")
+    folder = run_folder("Memory://bucket/run/")
     assert isinstance(folder, RemoteFolder)
     assert run_folder(folder) is folder
-    assert (folder.place(), folder.place("a/b")) == ("memory://bucket/run", "memory://bucket/run/a/b")
+    assert (folder.place(), folder.place("a/b")) == ("Memory://bucket/run", "Memory://bucket/run/a/b")
+    with pytest.raises(StoreError, match=r"^S3:/bucket/run was a URL; give it as a text"):
+        RunFolder(Path("S3://bucket/run")).claim()
 
 
 def test_what_is_written_is_there_whole_and_alone_and_other_folders_see_it(url: str, tmp_path: Path) -> None:
@@ -230,6 +235,21 @@ def test_a_missing_fsspec_is_named_with_what_installs_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(SettingsError, match=r"^'s3://b/run' is a URL, .*pip install 'vitreport\[remote\]'$"):
         open_run("s3://b/run")
+
+
+def test_secrets_of_a_url_are_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("403, url='https://bob:secret@host/a?sig=abc'")
+
+    monkeypatch.setattr(Refusing, "cat_file", refuse)
+    folder = run_folder("refusing://bob:secret@bucket/run")
+    assert isinstance(folder, RemoteFolder)
+    assert "secret" in folder.url
+    for attempt in (folder.claim, lambda: folder.objects.get("a"), lambda: folder.write("a", b"1")):
+        with pytest.raises(StoreError, match="refusing://bucket/run") as caught:
+            attempt()
+        assert "secret" not in str(caught.value) and "abc" not in str(caught.value)
+    assert folder.below("publish").place("a") == "refusing://bucket/run/publish/a"
 
 
 def test_a_place_without_rights_is_said_in_one_line_and_taken_for_no_damage() -> None:

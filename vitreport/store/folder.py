@@ -23,6 +23,7 @@ from vitreport.errors import StoreError
 from vitreport.store.lock import LOCK, locked
 from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord, check_format
 from vitreport.store.seal import is_sealed_table, opened_json, sealed_json, sealed_table
+from vitreport.url import was_url
 
 MANIFEST = "manifest.json"
 CATALOGUE = "data/catalogue.parquet"
@@ -68,8 +69,6 @@ def score_part(metric: MetricRecord, technique: TechniqueRecord, part: int) -> s
     """Path of a technique's scores of a part of the images that are scored."""
     return f"data/scores/{metric.folder}/{technique.folder}/{part_name(part)}"
 
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII)
 
 Told = Callable[[int, int], None]
 """Called with the files done and the files there are."""
@@ -132,7 +131,7 @@ class RunFolder:
         Raises:
             StoreError: the place is taken by something else, or cannot be written.
         """
-        if _URL.match(str(self.root)):
+        if was_url(self.root):
             raise StoreError(f"{self.root} was a URL; give it as a text, since no path can hold one")
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file; choose another -o")

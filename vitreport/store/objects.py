@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from vitreport.errors import SettingsError, StoreError
 from vitreport.store.folder import HALF_WRITTEN, WRITING, Told
-from vitreport.url import file_system, reason
+from vitreport.url import file_system, reason, without_secrets
 
 _AT_ONCE = 16
 """Files that are sent or fetched at a time, where the file system can do that."""
@@ -36,11 +36,11 @@ class Objects:
         Raises:
             SettingsError: fsspec or the package that it needs is missing, or the URL names no folder.
         """
-        self._url = url
+        self._shown = without_secrets(url)
         self._system, base = file_system(url)
         self._base = base.rstrip("/")
         if not self._base:
-            raise SettingsError(f"'{url}' names no folder; add the name of one")
+            raise SettingsError(f"'{self._shown}' names no folder; add the name of one")
         protocol = self._system.protocol
         self._is_store = not _STORES.isdisjoint({protocol} if isinstance(protocol, str) else protocol)
 
@@ -69,7 +69,7 @@ class Objects:
         except FileNotFoundError:
             return None
         except Exception as error:  # every file system has errors of its own
-            raise StoreError(f"cannot read {self._url}/{path}: {reason(error)}") from error
+            raise StoreError(f"cannot read {self._shown}/{path}: {reason(error)}") from error
         return content
 
     def put(self, path: str, content: bytes) -> None:
@@ -85,7 +85,7 @@ class Objects:
                 self._move_in(self._place(path), content)
         except Exception as error:
             raise StoreError(
-                f"cannot write {self._url}/{path}: {reason(error)}; what is finished is kept, and the same "
+                f"cannot write {self._shown}/{path}: {reason(error)}; what is finished is kept, and the same "
                 "command goes on from there"
             ) from error
 
@@ -100,7 +100,7 @@ class Objects:
         except FileNotFoundError:
             pass
         except Exception as error:
-            raise StoreError(f"cannot remove {self._url}/{path}: {reason(error)}; remove it") from error
+            raise StoreError(f"cannot remove {self._shown}/{path}: {reason(error)}; remove it") from error
 
     def sweep(self) -> None:
         """Removes what a killed process has left half-written."""
@@ -161,4 +161,4 @@ class Objects:
         try:
             return question()
         except Exception as error:
-            raise StoreError(f"cannot read {self._url}: {reason(error)}") from error
+            raise StoreError(f"cannot read {self._shown}: {reason(error)}") from error

@@ -24,7 +24,7 @@ from vitreport.errors import StoreError
 from vitreport.store.folder import MANIFEST, WRITING, RunFolder, Told, is_sealed
 from vitreport.store.manifest import Manifest
 from vitreport.store.objects import Objects, is_inside
-from vitreport.url import is_url
+from vitreport.url import is_url, without_secrets
 
 RunPlace = str | Path | RunFolder
 """Where a run folder is: its path, its URL, or the folder itself, of which a working copy is used again."""
@@ -55,7 +55,7 @@ class RemoteFolder(RunFolder):
     In another process, which may be on another machine, it is the URL alone and keeps nothing.
 
     Attributes:
-        url: of the folder.
+        url: of the folder, with the secrets that it may hold; `place` leaves them out.
         keeps: whether there is a working copy.
         outer: the run folder that this one lies in; its working copy stays as long as this one is in use.
     """
@@ -84,7 +84,8 @@ class RemoteFolder(RunFolder):
 
     def place(self, path: str = "") -> str:
         """See `RunFolder.place`."""
-        return f"{self.url}/{path}" if path else self.url
+        url = without_secrets(self.url)
+        return f"{url}/{path}" if path else url
 
     def below(self, name: str) -> RunFolder:
         """See `RunFolder.below`."""
@@ -97,7 +98,7 @@ class RemoteFolder(RunFolder):
     def claim(self) -> Manifest | None:
         """See `RunFolder.claim`; whether the place can be written shows with the first file."""
         if self.objects.is_file():
-            raise StoreError(f"{self.url} is a file; choose another -o")
+            raise StoreError(f"{self.place()} is a file; choose another -o")
         if self.has(MANIFEST):
             before = self.manifest()
             return before if self.has_results() else None
@@ -214,6 +215,6 @@ class RemoteFolder(RunFolder):
             writing.replace(place)
         except OSError as error:
             raise StoreError(
-                f"cannot write {place}, in the working copy of {self.url}: {error.strerror}; make room, or "
+                f"cannot write {place}, in the working copy of {self.place()}: {error.strerror}; make room, or "
                 "name another folder in TMPDIR"
             ) from error
