@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ from synthetic_run import write_run
 
 from vitreport.errors import SettingsError, StoreError
 from vitreport.store import RunFolder, open_run, run_folder
+from vitreport.store.folder import MANIFEST
+from vitreport.store.objects import Objects
 from vitreport.store.remote import RemoteFolder
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+from fsspec import AbstractFileSystem  # noqa: E402
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
 
@@ -169,12 +175,67 @@ def test_a_file_system_shows_no_file_before_it_is_whole(
 
 def test_what_a_killed_process_left_half_written_is_no_file_and_is_swept(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/run"
-    put(f"{url}/.manifest.json.0123abcd.writing", b"{")
-    put(f"{url}/data/.part.parquet.0123abcd.writing", b"PAR")
+    for name in (".manifest.json.0123abcd.writing", "data/.part.parquet.0123abcd.writing"):
+        put(f"{url}/{name}", b"half")
+        os.utime(tmp_path / "run" / name, (0, 0))
+    put(f"{url}/data/.other.parquet.0123abcd.writing", b"half")
     folder = run_folder(url)
     assert list(folder.files_below("data")) == []
     with folder.working():
-        assert there(url) == {}
+        assert list(there(url)) == ["data/.other.parquet.0123abcd.writing"]
+
+
+def test_what_another_process_is_writing_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/run"
+    one, other = Objects(url), Objects(url)
+    move = LocalFileSystem.mv
+
+    def sweep_before(system: LocalFileSystem, *places: str) -> None:
+        other.sweep()
+        move(system, *places)
+
+    monkeypatch.setattr(LocalFileSystem, "mv", sweep_before)
+    one.put("data/a", b"1")
+    assert there(url) == {"data/a": b"1"}
+
+
+def test_a_file_whose_age_nobody_tells_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"file://{tmp_path}/run"
+    put(f"{url}/.a.0123abcd.writing", b"half")
+    os.utime(tmp_path / "run/.a.0123abcd.writing", (0, 0))
+    monkeypatch.setattr(LocalFileSystem, "modified", AbstractFileSystem.modified)
+    Objects(url).sweep()
+    assert list(there(url)) == [".a.0123abcd.writing"]
+
+
+def test_only_the_folders_around_the_url_tell_whether_it_is_in_a_run(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / MANIFEST).write_bytes(b"{}")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
+    folder = run_folder(f"{url}/difference")
+    assert not folder.is_in_a_run()
+    put(f"{url}/{MANIFEST}", b"{}")
+    assert folder.is_in_a_run()
+    assert run_folder(f"{url}/a/b").is_in_a_run()
+    assert not run_folder(url).is_in_a_run()
+
+
+@pytest.mark.parametrize("at_url", [True, False])
+def test_a_table_is_made_when_it_is_its_turn(at_url: bool, tmp_path: Path) -> None:
+    folder = run_folder(f"memory://{tmp_path.name}/run" if at_url else tmp_path)
+    told: list[object] = []
+
+    def made(number: int) -> pa.Table:
+        told.append([folder.has(f"data/{other}.parquet") for other in range(3)])
+        return pa.table({"number": [number]})
+
+    folder.write_tables({f"data/{number}.parquet": partial(made, number) for number in range(3)})
+    assert told == [[False, False, False], [True, False, False], [True, True, False]]
+    assert folder.read_table("data/2.parquet")["number"].to_pylist() == [2]
 
 
 def test_places_are_claimed_as_on_a_disk(url: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +144,10 @@ class RunFolder:
         self._refuse_strangers()
         return None
 
+    def is_in_a_run(self) -> bool:
+        """Whether a folder around this one is a run folder."""
+        return any((place / MANIFEST).exists() for place in self.root.resolve().parents)
+
     def names(self) -> list[str]:
         """Names of all that lies in the folder, sorted."""
         return sorted(path.name for path in self.root.iterdir()) if self.root.exists() else []
@@ -239,10 +243,13 @@ class RunFolder:
         """Commits `table` as sealed Parquet; equal tables give equal bytes."""
         self.write(path, sealed_table(table))
 
-    def write_tables(self, tables: Iterable[tuple[str, pa.Table]]) -> None:
-        """Commits tables, by path, as `write_table` does; several at a time where that is faster."""
-        for path, table in tables:
-            self.write_table(path, table)
+    def write_tables(self, tables: Mapping[str, Callable[[], pa.Table]]) -> None:
+        """Commits tables, by path, as `write_table` does; several at a time where that is faster.
+
+        Each is made when it is its turn, so that not all of them are in memory at once.
+        """
+        for path, table in tables.items():
+            self.write_table(path, table())
 
     def write_json(self, path: str, text: str) -> None:
         """Commits a JSON object, written with an indent of 1, under a seal."""

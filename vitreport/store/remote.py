@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,13 +105,17 @@ class RemoteFolder(RunFolder):
         self._refuse_strangers()
         return None
 
+    def is_in_a_run(self) -> bool:
+        """See `RunFolder.is_in_a_run`."""
+        return self.objects.has_around(MANIFEST)
+
     def names(self) -> list[str]:
         """See `RunFolder.names`."""
         return sorted(self.objects.names())
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Removes what a killed process left half-written; there is no lock at a URL."""
+        """Removes what a killed process left half-written long ago; there is no lock at a URL."""
         self.objects.sweep()
         yield
 
@@ -149,10 +153,9 @@ class RemoteFolder(RunFolder):
         self._note(path)
         self._copy(path, content)
 
-    def write_tables(self, tables: Iterable[tuple[str, pa.Table]]) -> None:
+    def write_tables(self, tables: Mapping[str, Callable[[], pa.Table]]) -> None:
         """See `RunFolder.write_tables`."""
-        given = dict(tables)
-        self.objects.each(lambda path: self.write_table(path, given[path]), given)
+        self.objects.each(lambda path: self.write_table(path, tables[path]()), tables)
 
     def remove(self, path: str) -> None:
         """See `RunFolder.remove`."""
@@ -215,6 +218,6 @@ class RemoteFolder(RunFolder):
             writing.replace(place)
         except OSError as error:
             raise StoreError(
-                f"cannot write {place}, in the working copy of {self.place()}: {error.strerror}; make room, or "
-                "name another folder in TMPDIR"
+                f"cannot write {place}, in the working copy of {self.place()}: {error.strerror}; make room, "
+                "or name another folder in TMPDIR"
             ) from error
