@@ -222,6 +222,8 @@ def test_only_the_folders_around_the_url_tell_whether_it_is_in_a_run(
     assert folder.is_in_a_run()
     assert run_folder(f"{url}/a/b").is_in_a_run()
     assert not run_folder(url).is_in_a_run()
+    assert RunFolder(tmp_path / "copies/difference").is_in_a_run()
+    assert not RunFolder(tmp_path / "copies").is_in_a_run()
 
 
 @pytest.mark.parametrize("at_url", [True, False])
