@@ -101,7 +101,7 @@ class Explainer:
         """Writes the parts of a shard, when its maps have arrived; that of its images comes last."""
         arrived()
         self.folder.write_tables(
-            (technique_part(record, shard), findings.table(record)) for record in records
+            {technique_part(record, shard): partial(findings.table, record) for record in records}
         )
         if not self.folder.has(images_part(shard)):
             self.folder.write_table(images_part(shard), images_table(findings.explanations))

@@ -17,6 +17,7 @@ from vitreport.faithfulness.metric import select as select_metrics
 from vitreport.images import Catalogue, build_catalogue
 from vitreport.images.file import printable, relative
 from vitreport.images.masks import Masks, find_masks
+from vitreport.images.remote import shown
 from vitreport.model.embedded import embedded_card
 from vitreport.model.environment import choose_device, device_name, environment
 from vitreport.model.load import VisionModel, load_model
@@ -26,6 +27,7 @@ from vitreport.settings import RunSettings, digest
 from vitreport.store import DataRecord, Manifest, MetricRecord, ModelRecord, TechniqueRecord
 from vitreport.techniques.attention.patch_rollout import PatchRollout
 from vitreport.techniques.technique import Explainable, select
+from vitreport.url import is_url
 
 CONTROLS = (*(f"random:draw={draw}" for draw in range(5)), "centre", "edges")
 """What every score is read against: five random maps, the middle of the picture, and its edges."""
@@ -195,6 +197,8 @@ def make_plan(
 
 
 def _shown(name: str, home: Path | None) -> str:
+    if is_url(name):
+        return shown(name)
     below = relative(Path(name), home)
     return printable(name) if below is None else printable(Path("RUN") / below)
 

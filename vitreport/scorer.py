@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from typing import Any
 
@@ -140,8 +140,10 @@ class Scorer:
                 yield from self._add(rows, fitting, record, metric, missing, ready, some)
                 yield Receipt(share * seconds[record.key] * len(_within(metric, some)), stage=SCORE)
             self.folder.write_tables(
-                (score_part(record, technique, part), _table(rows, record, technique))
-                for technique in missing
+                {
+                    score_part(record, technique, part): partial(_table, rows, record, technique)
+                    for technique in missing
+                }
             )
 
     def _add(

@@ -13,10 +13,32 @@ from vitreport.errors import ImageError, SettingsError
 from vitreport.explanation import ClassNames
 from vitreport.images import build_catalogue
 from vitreport.images.place import pieces
-from vitreport.images.remote import RemoteFile
+from vitreport.images.remote import RemoteFile, shown
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
+
 CLASSES = ClassNames(("disc", "square", "triangle", "star", "cross"))
+
+
+class Signed(MemoryFileSystem):  # type: ignore[misc]
+    """The memory of this process behind a password and a signature, which open every file."""
+
+    protocol = "signed"
+    cachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        if path.startswith("signed://") and not (path.startswith("signed://bob:secret@") and "?sig=" in path):
+            raise PermissionError("no password")
+        path = path.removeprefix("signed://bob:secret@").partition("?")[0]
+        return str(super()._strip_protocol(path))
+
+    def unstrip_protocol(self, name: str) -> str:
+        return f"signed://bob:secret@{name.lstrip('/')}?sig=abc"
+
+
+fsspec.register_implementation("signed", Signed, clobber=True)
 
 
 @pytest.fixture
@@ -82,11 +104,52 @@ def test_a_file_that_is_gone_is_a_reason(bucket: str) -> None:
         list(pieces(RemoteFile("memory://bucket/gone.jpg")))
 
 
-def test_a_run_on_a_url_quarantines_what_is_no_image_and_resumes(bucket: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://bob:secret@host/photos", "ftp://host/photos"),
+        ("ftp://bob:sec@ret@host/a@2x.jpg", "ftp://host/a@2x.jpg"),
+        ("https://bob:secret@host/a.jpg?X-Amz-Signature=abc", "https://host/a.jpg"),
+        ("https://host/a.jpg?abc", "https://host/a.jpg"),
+        ("http://bob:secret@[::1]:8080/a.jpg", "http://[::1]:8080/a.jpg"),
+        ("S3://key:secret@bucket/a@2x//why?.jpg", "S3://bucket/a@2x//why?.jpg"),
+        ("memory:///a@b/c?d=e.jpg", "memory:///a@b/c?d=e.jpg"),
+        ("abfs://container@account.host/a.jpg?sig=abc", "abfs://container@account.host/a.jpg"),
+        ("simplecache::s3://key:secret@bucket/a@2x.jpg", "simplecache::s3://bucket/a@2x.jpg"),
+        ("zip://a@2x.png::https://bob:secret@host/b.zip?s=a::b", "zip://a@2x.png::https://host/b.zip"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, said: str) -> None:
+    assert shown(url) == said
+
+
+@pytest.mark.parametrize(
+    "url", ["strange://bob:secret@host/a?sig=abc", "signed://bob:secret@nowhere?sig=abc"]
+)
+def test_secrets_of_a_url_that_cannot_be_read_are_not_said(bucket: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot read '(strange://host/a|signed://nowhere)'") as caught:
+        build_catalogue([url], CLASSES)
+    assert "secret" not in str(caught.value) and "abc" not in str(caught.value)
+
+
+def test_a_run_on_a_url_quarantines_what_is_no_image_resumes_and_keeps_secrets(
+    bucket: str, tmp_path: Path
+) -> None:
     fsspec.filesystem("memory").pipe("/bucket/star/broken.jpg", b"no picture")
     fixed = {"model": MODEL, "checkpoint": str(write_checkpoint(tmp_path / "tiny.safetensors"))}
-    fixed |= {"images": (bucket,), "metrics": ("none",), "device": "cpu", "batch_size": 2}
+    fixed |= {
+        "images": ("signed://bob:secret@bucket?sig=abc",),
+        "metrics": ("none",),
+        "device": "cpu",
+        "batch_size": 2,
+    }
     for technique in ("saliency", "raw_attention"):
         run = explain(RunSettings(techniques=(technique,), **fixed), tmp_path / "run")  # type: ignore[arg-type]
         assert (run.manifest.data.images, run.manifest.data.quarantined) == (5, 1)
     assert [record.key for record in run.techniques] == ["saliency", "raw_attention"]
+    assert run.manifest.command.startswith("vitreport run signed://bucket --model ")
+    assert run.manifest.settings["images"] == ["signed://bucket"]
+    assert any("the sub-folders of 'signed://bucket' are" in said for said in run.manifest.data.notices)
+    uris = {ref.uri for ref in run.catalogue}
+    assert len(uris) == 5 and all(uri.startswith("signed://bucket/") for uri in uris)
+    assert not any("secret" in text or "sig=" in text for text in (*uris, run.manifest.to_json()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 import sys
@@ -18,6 +19,7 @@ from killing import Commands, Moment, commands
 from vitreport import RunSettings, build_report, explain, open_run
 from vitreport.api import build_difference, maximize, verify
 from vitreport.cli import main
+from vitreport.errors import StoreError
 from vitreport.publication.pseudonym import KEY
 from vitreport.publication.publication import Publication
 from vitreport.store import RunFolder
@@ -205,6 +207,8 @@ def test_differences_and_optimised_pictures_are_made_at_urls(
     assert at(copy) == contents(tmp_path / "run")
     explain(replace(settings, seed=1, metrics=("none",)), tmp_path / "other")
     build_difference(copy, tmp_path / "other", "memory://bucket/difference", pdf=False)
+    with pytest.raises(StoreError, match=f"^{URL}/difference is a run folder, or inside one; choose another"):
+        build_difference(copy, tmp_path / "other", f"{URL}/difference", pdf=False)
     build_difference(tmp_path / "run", tmp_path / "other", tmp_path / "difference", pdf=False)
     assert at("memory://bucket/difference") == contents(tmp_path / "difference")
 
@@ -263,6 +267,8 @@ def test_a_killed_command_goes_on_at_the_url_and_ends_with_the_same_bytes(
         assert ended.code == -9, (stage, counted, ended.errors)
         for path in RunFolder(root).files_below("data"):
             assert RunFolder(root).is_whole(path)
+        for left in root.rglob("*.writing"):
+            os.utime(left, (0, 0))  # an hour later it is swept
     ended = command(*words, "-o", url, root=root)
     assert (ended.code, ended.errors) == (0, "")
     assert contents(root) == contents(tmp_path / "local")

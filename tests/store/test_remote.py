@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ from synthetic_run import write_run
 
 from vitreport.errors import SettingsError, StoreError
 from vitreport.store import RunFolder, open_run, run_folder
+from vitreport.store.folder import MANIFEST
+from vitreport.store.objects import Objects
 from vitreport.store.remote import RemoteFolder
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+from fsspec import AbstractFileSystem  # noqa: E402
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
 
@@ -30,6 +36,9 @@ class Refusing(MemoryFileSystem):  # type: ignore[misc]
 
     def _refuse(self, *_: object, **__: object) -> Any:
         raise PermissionError("Access Denied\nby a long account of it")
+
+    def _forbid(self, path: str, **__: object) -> Any:
+        raise PermissionError(f"Forbidden, url='refusing://bob:secret@{path}?sig=abc'")
 
     isfile = ls = find = cat_file = pipe_file = rm_file = _refuse
 
@@ -61,10 +70,12 @@ def put(url: str, content: bytes) -> None:
 
 def test_a_path_is_a_folder_on_a_disk_and_a_url_is_not(tmp_path: Path) -> None:
     assert run_folder(str(tmp_path)) == run_folder(tmp_path) == RunFolder(tmp_path)
-    folder = run_folder("memory://bucket/run/")
+    folder = run_folder("Memory://bucket/run/")
     assert isinstance(folder, RemoteFolder)
     assert run_folder(folder) is folder
-    assert (folder.place(), folder.place("a/b")) == ("memory://bucket/run", "memory://bucket/run/a/b")
+    assert (folder.place(), folder.place("a/b")) == ("Memory://bucket/run", "Memory://bucket/run/a/b")
+    with pytest.raises(StoreError, match=r"^S3:/bucket/run was a URL; give it as a text"):
+        RunFolder(Path("S3://bucket/run")).claim()
 
 
 def test_what_is_written_is_there_whole_and_alone_and_other_folders_see_it(url: str, tmp_path: Path) -> None:
@@ -164,12 +175,69 @@ def test_a_file_system_shows_no_file_before_it_is_whole(
 
 def test_what_a_killed_process_left_half_written_is_no_file_and_is_swept(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/run"
-    put(f"{url}/.manifest.json.0123abcd.writing", b"{")
-    put(f"{url}/data/.part.parquet.0123abcd.writing", b"PAR")
+    for name in (".manifest.json.0123abcd.writing", "data/.part.parquet.0123abcd.writing"):
+        put(f"{url}/{name}", b"half")
+        os.utime(tmp_path / "run" / name, (0, 0))
+    put(f"{url}/data/.other.parquet.0123abcd.writing", b"half")
     folder = run_folder(url)
     assert list(folder.files_below("data")) == []
     with folder.working():
-        assert there(url) == {}
+        assert list(there(url)) == ["data/.other.parquet.0123abcd.writing"]
+
+
+def test_what_another_process_is_writing_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/run"
+    one, other = Objects(url), Objects(url)
+    move = LocalFileSystem.mv
+
+    def sweep_before(system: LocalFileSystem, *places: str) -> None:
+        other.sweep()
+        move(system, *places)
+
+    monkeypatch.setattr(LocalFileSystem, "mv", sweep_before)
+    one.put("data/a", b"1")
+    assert there(url) == {"data/a": b"1"}
+
+
+def test_a_file_whose_age_nobody_tells_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"file://{tmp_path}/run"
+    put(f"{url}/.a.0123abcd.writing", b"half")
+    os.utime(tmp_path / "run/.a.0123abcd.writing", (0, 0))
+    monkeypatch.setattr(LocalFileSystem, "modified", AbstractFileSystem.modified)
+    Objects(url).sweep()
+    assert list(there(url)) == [".a.0123abcd.writing"]
+
+
+def test_only_the_folders_around_the_url_tell_whether_it_is_in_a_run(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / MANIFEST).write_bytes(b"{}")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
+    folder = run_folder(f"{url}/difference")
+    assert not folder.is_in_a_run()
+    put(f"{url}/{MANIFEST}", b"{}")
+    assert folder.is_in_a_run()
+    assert run_folder(f"{url}/a/b").is_in_a_run()
+    assert not run_folder(url).is_in_a_run()
+    assert RunFolder(tmp_path / "copies/difference").is_in_a_run()
+    assert not RunFolder(tmp_path / "copies").is_in_a_run()
+
+
+@pytest.mark.parametrize("at_url", [True, False])
+def test_a_table_is_made_when_it_is_its_turn(at_url: bool, tmp_path: Path) -> None:
+    folder = run_folder(f"memory://{tmp_path.name}/run" if at_url else tmp_path)
+    told: list[object] = []
+
+    def made(number: int) -> pa.Table:
+        told.append([folder.has(f"data/{other}.parquet") for other in range(3)])
+        return pa.table({"number": [number]})
+
+    folder.write_tables({f"data/{number}.parquet": partial(made, number) for number in range(3)})
+    assert told == [[False, False, False], [True, False, False], [True, True, False]]
+    assert folder.read_table("data/2.parquet")["number"].to_pylist() == [2]
 
 
 def test_places_are_claimed_as_on_a_disk(url: str, tmp_path: Path) -> None:
@@ -230,6 +298,21 @@ def test_a_missing_fsspec_is_named_with_what_installs_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(SettingsError, match=r"^'s3://b/run' is a URL, .*pip install 'vitreport\[remote\]'$"):
         open_run("s3://b/run")
+
+
+def test_secrets_of_a_url_are_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("403, url='https://bob:secret@host/a?sig=abc'")
+
+    monkeypatch.setattr(Refusing, "cat_file", refuse)
+    folder = run_folder("refusing://bob:secret@bucket/run")
+    assert isinstance(folder, RemoteFolder)
+    assert "secret" in folder.url
+    for attempt in (folder.claim, lambda: folder.objects.get("a"), lambda: folder.write("a", b"1")):
+        with pytest.raises(StoreError, match="refusing://bucket/run") as caught:
+            attempt()
+        assert "secret" not in str(caught.value) and "abc" not in str(caught.value)
+    assert folder.below("publish").place("a") == "refusing://bucket/run/publish/a"
 
 
 def test_a_place_without_rights_is_said_in_one_line_and_taken_for_no_damage() -> None:

@@ -15,7 +15,7 @@ from vitreport.cli.group import FAILED, main
 @click.argument("place", metavar="RUN")
 @click.option("-q", "--quiet", is_flag=True, help="Print what is wrong only.")
 def verify(place: str, quiet: bool) -> None:
-    """Re-hash every file of RUN: the store, the report, the PDFs, the optimised pictures."""
+    """Re-hash every file of RUN, a path or a URL: the store, the report, the PDFs, the optimised pictures."""
     from vitreport import api
     from vitreport.store import run_folder
 
@@ -36,11 +36,14 @@ def verify(place: str, quiet: bool) -> None:
 @main.command()
 @click.argument("before", metavar="RUN_A")
 @click.argument("after", metavar="RUN_B")
-@click.option("-o", "--output", required=True, help="The folder of the report.")
+@click.option("-o", "--output", required=True, help="The folder of the report: a path or a URL.")
 @click.option("--pdf/--no-pdf", default=True, help="Write difference.pdf too.  [default: yes]")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def diff(before: str, after: str, output: str, pdf: bool, quiet: bool) -> None:
-    """Report what changed from RUN_A to RUN_B: two models or two releases on the same images."""
+    """Report what changed from RUN_A to RUN_B: two models or two releases on the same images.
+
+    Each is a path or a URL.
+    """
     from vitreport import api
     from vitreport.store import run_folder
 
@@ -55,7 +58,7 @@ def diff(before: str, after: str, output: str, pdf: bool, quiet: bool) -> None:
 
 
 @main.command()
-@click.option("-o", "--output", required=True, help="The folder of a finished run.")
+@click.option("-o", "--output", required=True, help="The folder of a finished run: a path or a URL.")
 @click.option(
     "--target",
     "targets",

@@ -95,7 +95,7 @@ def demo(
 @engine_option
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def report(place: str, quiet: bool, **shown: Any) -> None:
-    """Write the HTML site and the PDF of RUN from its store."""
+    """Write the HTML site and the PDF of RUN, a path or a URL, from its store."""
     from vitreport.store import run_folder
 
     _report(run_folder(place), quiet, shown)

@@ -76,8 +76,12 @@ def printable(path: str | os.PathLike[str]) -> str:
 
     Bytes that are not UTF-8, and control characters, are written as ``\\xff``.
     """
-    text = Path(path).as_posix().translate(_UNPRINTABLE)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return printable_text(Path(path).as_posix())
+
+
+def printable_text(text: str) -> str:
+    """As `printable`, of what is no path."""
+    return text.translate(_UNPRINTABLE).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def relative(path: Path, home: Path | None) -> Path | None:

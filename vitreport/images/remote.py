@@ -9,16 +9,20 @@ from typing import Any
 
 from vitreport.errors import ImageError, SettingsError
 from vitreport.explanation import ClassNames
-from vitreport.images.file import printable
+from vitreport.images.file import printable_text
 from vitreport.images.folder import SUFFIXES
 from vitreport.images.item import SourceItem, class_of
 from vitreport.images.place import PIECE
-from vitreport.url import file_system, reason
+from vitreport.url import file_system, reason, without_secrets
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file under a URL."""
+    """A file under a URL.
+
+    Attributes:
+        url: what opens it, with the secrets that it may hold; `shown` leaves them out.
+    """
 
     url: str
 
@@ -48,15 +52,15 @@ def read_url(url: str, classes: ClassNames) -> tuple[list[SourceItem], list[str]
     system, root = file_system(url)
     if url.lower().endswith((".csv", ".tar")):
         raise SettingsError(
-            f"'{url}': tables and archives are read from this machine only; download it first"
+            f"'{shown(url)}': tables and archives are read from this machine only; download it first"
         )
     try:
         paths = _paths(system, root)
     except Exception as error:  # a name, a right: every file system has its own
-        raise SettingsError(f"cannot read '{url}': {reason(error)}") from None
+        raise SettingsError(f"cannot read '{shown(url)}': {reason(error)}") from None
     if not paths:
         raise SettingsError(
-            f"no image at '{url}' or below it; looked for names ending in {' '.join(SUFFIXES)}"
+            f"no image at '{shown(url)}' or below it; looked for names ending in {' '.join(SUFFIXES)}"
         )
     return _items(system, root, paths, url, classes)
 
@@ -86,7 +90,7 @@ def _items(
     notices = []
     if labels:
         use = "are classes of this model; they are used as labels" if labelled else "are used as groups"
-        notices.append(f"the sub-folders of '{url}' {use}")
+        notices.append(f"the sub-folders of '{shown(url)}' {use}")
     items = []
     for path, relative in zip(paths, relatives, strict=True):
         address = system.unstrip_protocol(path)
@@ -97,6 +101,5 @@ def _items(
 
 
 def shown(url: str) -> str:
-    """A URL as text for pages and store; a path would lose one of its slashes."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{'/' * rest.startswith('/')}{printable(rest.lstrip('/'))}"
+    """A URL as text for pages and store, without its secrets; a path would lose one of its slashes."""
+    return printable_text(without_secrets(url))

@@ -24,7 +24,9 @@ _BYTES = 32
 
 
 def publication_key(folder: RunFolder) -> bytes:
-    """The key of a run; it is made with the first publication, readable for its owner alone.
+    """The key of a run; it is made with the first publication.
+
+    On a disk it is readable for its owner alone; on a URL, for whoever can read the run.
 
     Raises:
         StoreError: it cannot be written, or what is there is no key.

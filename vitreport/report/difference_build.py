@@ -59,8 +59,7 @@ def build_difference(
     if runs[0].folder.sha256(MANIFEST) == runs[1].folder.sha256(MANIFEST):
         both = " and ".join(str(run.folder.place()) for run in runs)
         raise StoreError(f"{both} hold the same run, so there is nothing to compare")
-    around = folder.root.resolve().parents
-    if folder.has(MANIFEST) or any((place / MANIFEST).exists() for place in around):
+    if folder.has(MANIFEST) or folder.is_in_a_run():
         raise StoreError(
             f"{folder.place()} is a run folder, or inside one; choose another -o for the difference"
         )

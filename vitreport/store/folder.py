@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from vitreport.errors import StoreError
 from vitreport.store.lock import LOCK, locked
 from vitreport.store.manifest import Manifest, MetricRecord, TechniqueRecord, check_format
 from vitreport.store.seal import is_sealed_table, opened_json, sealed_json, sealed_table
+from vitreport.url import was_url
 
 MANIFEST = "manifest.json"
 CATALOGUE = "data/catalogue.parquet"
@@ -68,8 +69,6 @@ def score_part(metric: MetricRecord, technique: TechniqueRecord, part: int) -> s
     """Path of a technique's scores of a part of the images that are scored."""
     return f"data/scores/{metric.folder}/{technique.folder}/{part_name(part)}"
 
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII)
 
 Told = Callable[[int, int], None]
 """Called with the files done and the files there are."""
@@ -132,7 +131,7 @@ class RunFolder:
         Raises:
             StoreError: the place is taken by something else, or cannot be written.
         """
-        if _URL.match(str(self.root)):
+        if was_url(self.root):
             raise StoreError(f"{self.root} was a URL; give it as a text, since no path can hold one")
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file; choose another -o")
@@ -144,6 +143,10 @@ class RunFolder:
             raise StoreError(f"cannot write to {nearest}; choose another -o")
         self._refuse_strangers()
         return None
+
+    def is_in_a_run(self) -> bool:
+        """Whether a folder around this one is a run folder."""
+        return any((place / MANIFEST).exists() for place in self.root.resolve().parents)
 
     def names(self) -> list[str]:
         """Names of all that lies in the folder, sorted."""
@@ -240,10 +243,13 @@ class RunFolder:
         """Commits `table` as sealed Parquet; equal tables give equal bytes."""
         self.write(path, sealed_table(table))
 
-    def write_tables(self, tables: Iterable[tuple[str, pa.Table]]) -> None:
-        """Commits tables, by path, as `write_table` does; several at a time where that is faster."""
-        for path, table in tables:
-            self.write_table(path, table)
+    def write_tables(self, tables: Mapping[str, Callable[[], pa.Table]]) -> None:
+        """Commits tables, by path, as `write_table` does; several at a time where that is faster.
+
+        Each is made when it is its turn, so that not all of them are in memory at once.
+        """
+        for path, table in tables.items():
+            self.write_table(path, table())
 
     def write_json(self, path: str, text: str) -> None:
         """Commits a JSON object, written with an indent of 1, under a seal."""

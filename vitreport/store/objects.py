@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from vitreport.errors import SettingsError, StoreError
 from vitreport.store.folder import HALF_WRITTEN, WRITING, Told
-from vitreport.url import file_system, reason
+from vitreport.url import file_system, reason, without_secrets
 
 _AT_ONCE = 16
 """Files that are sent or fetched at a time, where the file system can do that."""
@@ -18,6 +19,8 @@ _AT_ONCE = 16
 _STORES = frozenset({"abfs", "abfss", "az", "gcs", "gs", "memory", "oci", "oss", "s3", "s3a", "tos"})
 """Protocols that put a file whole or not at all; on all others it is written beside its place and moved."""
 
+_LEFT = timedelta(hours=1)
+"""Age of a half-written file that nobody writes any more."""
 
 Answer = TypeVar("Answer")
 
@@ -36,11 +39,11 @@ class Objects:
         Raises:
             SettingsError: fsspec or the package that it needs is missing, or the URL names no folder.
         """
-        self._url = url
+        self._shown = without_secrets(url)
         self._system, base = file_system(url)
         self._base = base.rstrip("/")
         if not self._base:
-            raise SettingsError(f"'{url}' names no folder; add the name of one")
+            raise SettingsError(f"'{self._shown}' names no folder; add the name of one")
         protocol = self._system.protocol
         self._is_store = not _STORES.isdisjoint({protocol} if isinstance(protocol, str) else protocol)
 
@@ -69,7 +72,7 @@ class Objects:
         except FileNotFoundError:
             return None
         except Exception as error:  # every file system has errors of its own
-            raise StoreError(f"cannot read {self._url}/{path}: {reason(error)}") from error
+            raise StoreError(f"cannot read {self._shown}/{path}: {reason(error)}") from error
         return content
 
     def put(self, path: str, content: bytes) -> None:
@@ -85,7 +88,7 @@ class Objects:
                 self._move_in(self._place(path), content)
         except Exception as error:
             raise StoreError(
-                f"cannot write {self._url}/{path}: {reason(error)}; what is finished is kept, and the same "
+                f"cannot write {self._shown}/{path}: {reason(error)}; what is finished is kept, and the same "
                 "command goes on from there"
             ) from error
 
@@ -100,13 +103,25 @@ class Objects:
         except FileNotFoundError:
             pass
         except Exception as error:
-            raise StoreError(f"cannot remove {self._url}/{path}: {reason(error)}; remove it") from error
+            raise StoreError(f"cannot remove {self._shown}/{path}: {reason(error)}; remove it") from error
+
+    def has_around(self, name: str) -> bool:
+        """True where a folder around the URL has a file of that name, as far as they may be read."""
+        around = self._base
+        while (around := around.rpartition("/")[0].rstrip("/")) and not around.endswith(":"):
+            with suppress(Exception):
+                if self._system.isfile(f"{around}/{name}"):
+                    return True
+        return False
 
     def sweep(self) -> None:
-        """Removes what a killed process has left half-written."""
+        """Removes what a killed process has left half-written, and nothing that another may be writing.
+
+        Where the file system does not tell how old a file is, it stays; it is never taken for a part.
+        """
         if not self._is_store:
             for path in self.paths(""):
-                if HALF_WRITTEN.fullmatch(path.rpartition("/")[2]):
+                if HALF_WRITTEN.fullmatch(path.rpartition("/")[2]) and self._is_left(path):
                     self.remove(path)
 
     def each(self, work: Callable[[str], None], paths: Iterable[str], told: Told | None = None) -> None:
@@ -132,6 +147,13 @@ class Objects:
 
     def _place(self, path: str) -> str:
         return f"{self._base}/{path}" if path else self._base
+
+    def _is_left(self, path: str) -> bool:
+        try:
+            age = datetime.now(UTC) - self._system.modified(self._place(path))
+        except Exception:  # it is gone, or nobody can tell
+            return False
+        return bool(age > _LEFT)
 
     def _move_in(self, place: str, content: bytes) -> None:
         folder, _, name = place.rpartition("/")
@@ -161,4 +183,4 @@ class Objects:
         try:
             return question()
         except Exception as error:
-            raise StoreError(f"cannot read {self._url}: {reason(error)}") from error
+            raise StoreError(f"cannot read {self._shown}: {reason(error)}") from error

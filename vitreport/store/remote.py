@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from vitreport.errors import StoreError
 from vitreport.store.folder import MANIFEST, WRITING, RunFolder, Told, is_sealed
 from vitreport.store.manifest import Manifest
 from vitreport.store.objects import Objects, is_inside
-from vitreport.url import is_url
+from vitreport.url import is_url, without_secrets
 
 RunPlace = str | Path | RunFolder
 """Where a run folder is: its path, its URL, or the folder itself, of which a working copy is used again."""
@@ -55,7 +55,7 @@ class RemoteFolder(RunFolder):
     In another process, which may be on another machine, it is the URL alone and keeps nothing.
 
     Attributes:
-        url: of the folder.
+        url: of the folder, with the secrets that it may hold; `place` leaves them out.
         keeps: whether there is a working copy.
         outer: the run folder that this one lies in; its working copy stays as long as this one is in use.
     """
@@ -84,7 +84,8 @@ class RemoteFolder(RunFolder):
 
     def place(self, path: str = "") -> str:
         """See `RunFolder.place`."""
-        return f"{self.url}/{path}" if path else self.url
+        url = without_secrets(self.url)
+        return f"{url}/{path}" if path else url
 
     def below(self, name: str) -> RunFolder:
         """See `RunFolder.below`."""
@@ -97,12 +98,16 @@ class RemoteFolder(RunFolder):
     def claim(self) -> Manifest | None:
         """See `RunFolder.claim`; whether the place can be written shows with the first file."""
         if self.objects.is_file():
-            raise StoreError(f"{self.url} is a file; choose another -o")
+            raise StoreError(f"{self.place()} is a file; choose another -o")
         if self.has(MANIFEST):
             before = self.manifest()
             return before if self.has_results() else None
         self._refuse_strangers()
         return None
+
+    def is_in_a_run(self) -> bool:
+        """See `RunFolder.is_in_a_run`."""
+        return self.objects.has_around(MANIFEST)
 
     def names(self) -> list[str]:
         """See `RunFolder.names`."""
@@ -110,7 +115,7 @@ class RemoteFolder(RunFolder):
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Removes what a killed process left half-written; there is no lock at a URL."""
+        """Removes what a killed process left half-written long ago; there is no lock at a URL."""
         self.objects.sweep()
         yield
 
@@ -148,10 +153,9 @@ class RemoteFolder(RunFolder):
         self._note(path)
         self._copy(path, content)
 
-    def write_tables(self, tables: Iterable[tuple[str, pa.Table]]) -> None:
+    def write_tables(self, tables: Mapping[str, Callable[[], pa.Table]]) -> None:
         """See `RunFolder.write_tables`."""
-        given = dict(tables)
-        self.objects.each(lambda path: self.write_table(path, given[path]), given)
+        self.objects.each(lambda path: self.write_table(path, tables[path]()), tables)
 
     def remove(self, path: str) -> None:
         """See `RunFolder.remove`."""
@@ -214,6 +218,6 @@ class RemoteFolder(RunFolder):
             writing.replace(place)
         except OSError as error:
             raise StoreError(
-                f"cannot write {place}, in the working copy of {self.url}: {error.strerror}; make room, or "
-                "name another folder in TMPDIR"
+                f"cannot write {place}, in the working copy of {self.place()}: {error.strerror}; make room, "
+                "or name another folder in TMPDIR"
             ) from error
