@@ -196,7 +196,7 @@ def test_maps_keep_their_pixels_only_beside_whole_photos(photos: Photos, tmp_pat
     root = write_run(tmp_path / "run", 2, quarantined=0, in_pixels=("signed_example",))
     build_report(root, pdf=False, publish=Publication(photos))
     run, copy = open_run(root), open_run(root / "publish")
-    names = pseudonyms(publication_key(root), [ref.id for ref in run.catalogue])
+    names = pseudonyms(publication_key(run.folder), [ref.id for ref in run.catalogue])
     page = (root / f"publish/report/images/{names[run.catalogue[0].id]}.html").read_text()
     whole = photos is Photos.FULL
     assert ("edges-pixels" in page) is ("pixel maps" in copy.manifest.bound) is whole
