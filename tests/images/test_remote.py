@@ -38,7 +38,27 @@ class Signed(MemoryFileSystem):  # type: ignore[misc]
         return f"signed://bob:secret@{name.lstrip('/')}?sig=abc"
 
 
+class Hosted(MemoryFileSystem):  # type: ignore[misc]
+    """The memory of this process on a server, which the paths there do not name; as FTP has it."""
+
+    protocol = "hosted"
+    cachable = False
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        assert host == "bob:secret@server"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("hosted://bob:secret@server").strip("/")
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        return {"host": path.removeprefix("hosted://").partition("/")[0]}
+
+
 fsspec.register_implementation("signed", Signed, clobber=True)
+fsspec.register_implementation("hosted", Hosted, clobber=True)
 
 
 @pytest.fixture
@@ -51,6 +71,15 @@ def bucket(tmp_path: Path) -> Iterator[str]:
         memory.pipe(f"/bucket/{name}", b"nothing")
     yield "memory://bucket"
     memory.rm("/bucket", recursive=True)
+
+
+def test_files_keep_the_server_that_their_paths_do_not_name(bucket: str) -> None:
+    catalogue = build_catalogue(["hosted://bob:secret@server/bucket"], CLASSES)
+    assert {ref.uri for ref in catalogue.refs if ref.label == 0} == {
+        "hosted://server/bucket/disc/picture_000.jpg",
+        "hosted://server/bucket/disc/picture_002.jpg",
+    }
+    assert all(ref.sha256 for ref in catalogue.refs)
 
 
 def test_a_url_is_read_like_a_folder(bucket: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -93,11 +94,19 @@ def _items(
         notices.append(f"the sub-folders of '{shown(url)}' {use}")
     items = []
     for path, relative in zip(paths, relatives, strict=True):
-        address = system.unstrip_protocol(path)
+        address = _address(system, path, url)
         group = None if labelled or len(relative.parts) <= 1 else relative.parent.as_posix()
         label = labels[relative.parts[0]] if labelled else None
         items.append(SourceItem(shown(address), RemoteFile(address), label, group))
     return items, notices
+
+
+def _address(system: Any, path: str, url: str) -> str:
+    """The URL of a file below another one; some file systems, as FTP, leave out the host."""
+    address: str = system.unstrip_protocol(path)
+    scheme, _, rest = url.partition("://")
+    host = re.split("[/?]", rest)[0]
+    return address if host in address or "::" in url else f"{scheme}://{host}/{path.lstrip('/')}"
 
 
 def shown(url: str) -> str:
