@@ -138,7 +138,10 @@ def test_maps_are_kept_in_pixels_where_that_is_asked_for(pictures, checkpoint, t
     image = run.catalogue[0].id
     rows, cols = run.manifest.model.input_size
     assert run.pixel_map(image, "saliency").shape == (rows, cols)
-    result = explain(pictures, checkpoint, output, "-t", "saliency")
+    result = explain(pictures, checkpoint, output, "-t", "input_x_gradient")
+    assert result.exit_code == 0, result.output
+    assert open_run(output).pixel_map(image, "input_x_gradient").shape == (rows, cols)
+    result = explain(pictures, checkpoint, output, "-t", "saliency", "--pixel-maps", "float32")
     assert result.exit_code == 3
     assert "holds another run: the pixel maps differ" in result.stderr
 
