@@ -23,7 +23,8 @@ from vitreport.images.decode import decode
 from vitreport.images.decoder import decoded
 from vitreport.model.head import Head
 from vitreport.model.load import VisionModel, load_model
-from vitreport.model.trace import Forward, Tracer
+from vitreport.model.trace import Forward
+from vitreport.model.tracer import Tracer
 from vitreport.store import Run, RunFolder
 from vitreport.store.folder import images_part, technique_part
 from vitreport.techniques.attention.class_attention import ClassAttention

@@ -18,7 +18,7 @@ from vitreport.faithfulness.metric import Case
 from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import SHORT_OF_MEMORY, bytes_per_image, check_room, lacks_memory
-from vitreport.model.trace import Tracer
+from vitreport.model.tracer import Tracer
 from vitreport.techniques.attention.raw_attention import RawAttention
 
 __all__ = ["tiny"]

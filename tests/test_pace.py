@@ -20,7 +20,7 @@ from vitreport.explanation import ImageRef
 from vitreport.faithfulness.relevance_gain import RelevanceGain
 from vitreport.model.environment import exact_float32
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Tracer
+from vitreport.model.tracer import Tracer
 from vitreport.plan import Plan, make_plan
 from vitreport.store import RunFolder
 

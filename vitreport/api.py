@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitreport.engines import EXPLAIN, SCORE, Engine, LocalEngine, Receipt, Resources
+from vitreport.engines import Engine, LocalEngine
 from vitreport.errors import SettingsError, StoreError
+from vitreport.progress import Progress, of_stage
 from vitreport.settings import RunSettings
-from vitreport.store import Manifest, Run, RunFolder, RunPlace, open_run, run_folder
-from vitreport.store import folder as paths
-from vitreport.store.closing import check_same_run, close, discard_damaged, said_of_damage
-from vitreport.store.schema import catalogue_table
+from vitreport.store import Run, RunPlace, open_run, run_folder
 
 if TYPE_CHECKING:
     from vitreport.optimized.maximize import Wish
     from vitreport.publication.publication import Publication
     from vitreport.report.difference_page import DifferencePage
-    from vitreport.scorer import Scorer
     from vitreport.store.optimized import OptimizedRecord
     from vitreport.verification import Verification
 
 __all__ = ["Progress", "RunSettings", "build_report", "explain", "maximize", "open_run", "verify"]
-
-Progress = Callable[[str, float, int], None]
-"""Called with a stage (``hash``, ``explain``, ``pages`` …), units done, and units in all."""
 
 
 def explain(
@@ -65,7 +57,9 @@ def explain(
     folder = run_folder(output)
     folder.claim()
     with folder.working():
-        return _explain(settings, folder, engine or LocalEngine(), progress, expect, notice)
+        from vitreport.explain_wing import explain_into  # what is refused so far is refused at once
+
+        return explain_into(folder, settings, engine or LocalEngine(), progress, expect, notice)
 
 
 def build_report(
@@ -140,7 +134,7 @@ def verify(run: RunPlace, *, progress: Progress | None = None) -> Verification:
     """
     from vitreport.verification import verify as check
 
-    return check(run_folder(run), _stage(progress, "verify"))
+    return check(run_folder(run), of_stage(progress, "verify"))
 
 
 def build_difference(
@@ -246,156 +240,6 @@ def _maximize(
         weights = None if judge_checkpoint is None else Path(judge_checkpoint)
         other = load_model(judge, checkpoint=weights, device=model.device.type)
     maximizer = Maximizer(finished, model, wish, other)
-    records = maximizer.records(_stage(progress, "maximize"))
+    records = maximizer.records(of_stage(progress, "maximize"))
     maximizer.cross_control(records)
     return records
-
-
-def _explain(
-    settings: RunSettings,
-    folder: RunFolder,
-    engine: Engine,
-    progress: Progress | None,
-    expect: Progress | None,
-    notice: Callable[[str], None] | None,
-) -> Run:
-    import torch
-
-    from vitreport.explainer import Explainer
-    from vitreport.model.memory import SHORT_OF_MEMORY
-    from vitreport.plan import make_plan
-    from vitreport.score_notices import score_notices
-    from vitreport.scorer import Scorer
-
-    began = time.perf_counter()
-    before = folder.claim()
-    batch_size = None
-    if before is not None:  # what the run was asked for earlier belongs to it
-        batch_size = before.bound["batch size"]
-        techniques = dict.fromkeys([*before.settings["techniques"], *settings.techniques])
-        metrics = dict.fromkeys([*before.settings.get("metrics", ()), *settings.metrics])
-        sample = settings.score_images
-        if sample == "auto":
-            sample = before.settings.get("score_images", sample)
-        settings = dataclasses.replace(
-            settings,
-            score_images=sample,
-            techniques=tuple(techniques),
-            metrics=tuple(metrics) or ("none",),
-            masks=settings.masks or _at(before.settings.get("masks"), folder),
-            inspect=before.settings.get("inspect") if settings.inspect is None else settings.inspect,
-            pixel_maps=before.settings.get("pixel_maps", "none")
-            if settings.pixel_maps == "none"
-            else settings.pixel_maps,
-        )
-    plan = make_plan(settings, batch_size, _stage(progress, "hash"), folder.root)
-    manifest = plan.manifest(folder.root)
-    damaged: list[str] = []
-    if before is not None:
-        check_same_run(folder, before, manifest)
-        earlier = [text for text in before.data.notices if text.startswith(SHORT_OF_MEMORY)]
-        manifest = _with_notices(manifest, earlier)
-        damaged = discard_damaged(folder, before)
-        if damaged and notice:
-            notice(said_of_damage(damaged))
-    explainer = Explainer(folder, plan)
-    work = [shard for shard in plan.shards if not explainer.is_done(shard)]
-    if before is not None and before.complete and not (work or damaged) and before.asked == manifest.asked:
-        return open_run(folder)
-    folder.commit_manifest(manifest)
-    folder.write_table(paths.CATALOGUE, catalogue_table(plan.catalogue.refs))
-    ready = time.perf_counter()
-    totals = explainer.amounts(work)
-    done = dict.fromkeys(totals, 0.0)
-    resources = Resources(threads=torch.get_num_threads(), gpus=plan.device == "cuda")
-
-    def note(receipt: Receipt) -> None:
-        nonlocal manifest
-        if receipt.notice and receipt.notice not in manifest.data.notices:
-            manifest = _with_notices(manifest, [receipt.notice])
-            folder.commit_manifest(manifest)  # at once: a run that is stopped now has to say it too
-            if notice:
-                notice(receipt.notice)
-
-    for receipt in engine.map(explainer, work, resources):
-        done[receipt.stage] += receipt.done
-        if progress:
-            progress(receipt.stage, round(done[receipt.stage], 6), totals[receipt.stage])
-        note(receipt)
-    folder.look()
-    explained = time.perf_counter()
-    scorer = Scorer(folder, plan)
-    estimates = _score(scorer, engine, resources, progress, expect, note)
-    folder.look()
-    scored = time.perf_counter()
-    manifest = _with_notices(manifest, score_notices(scorer))
-    folder.commit_manifest(close(folder, manifest, _stage(progress, "digest")))
-    seconds = {
-        "prepare": ready - began,
-        "explain": explained - ready,
-        "score": scored - explained,
-        "digest": time.perf_counter() - scored,
-    }
-    _write_timings(folder, totals[EXPLAIN], seconds, estimates)
-    return open_run(folder)
-
-
-def _with_notices(manifest: Manifest, notices: Sequence[str]) -> Manifest:
-    data = dataclasses.replace(manifest.data, notices=(*manifest.data.notices, *notices))
-    return dataclasses.replace(manifest, data=data)
-
-
-def _at(recorded: str | None, folder: RunFolder) -> str | None:
-    """Where a path of a manifest leads: ``RUN/`` is the run folder, if there is nothing of that name."""
-    if recorded is None or not recorded.startswith("RUN/") or Path(recorded).exists():
-        return recorded
-    return str(folder.root / recorded.removeprefix("RUN/"))
-
-
-def _score(
-    scorer: Scorer,
-    engine: Engine,
-    resources: Resources,
-    progress: Progress | None,
-    expect: Progress | None,
-    note: Callable[[Receipt], None],
-) -> dict[str, float]:
-    """The second stage: scores the maps of the images that are drawn for it.
-
-    Returns:
-        How many seconds it was expected to take, before it began and after a tenth of it.
-    """
-    work = [part for part in scorer.parts if scorer.pending(part)] if scorer.plan.metrics else []
-    if not work:
-        return {}
-    images, total, done = scorer.images, sum(map(scorer.passes, work)), 0.0
-    estimates = {"before": total * scorer.seconds_a_pass()}
-    if expect:
-        expect(SCORE, estimates["before"], images)
-    began = time.perf_counter()
-    for receipt in engine.map(scorer, work, resources):
-        done += receipt.done
-        note(receipt)
-        if receipt.seconds_left is not None:
-            passed = time.perf_counter() - began
-            estimates.setdefault("after a tenth", passed + receipt.seconds_left)
-        if progress:
-            progress(receipt.stage, round(images * done / total, 6), images)
-    return estimates
-
-
-def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)
-
-
-def _write_timings(
-    folder: RunFolder, images: int, seconds: dict[str, float], estimates: dict[str, float]
-) -> None:
-    """Dates and durations live apart from the manifest, so that equal runs stay equal."""
-    body = {
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "explained_images": images,
-        "seconds": {stage: round(passed, 3) for stage, passed in seconds.items()},
-        "expected_seconds_of_scoring": {moment: round(value, 3) for moment, value in estimates.items()},
-    }
-    folder.write_json(paths.TIMINGS, json.dumps(body, indent=1) + "\n")

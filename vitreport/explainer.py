@@ -21,7 +21,8 @@ from vitreport.findings import NO_LOGITS, Findings, columns
 from vitreport.model.environment import exact_float32
 from vitreport.model.head import Head
 from vitreport.model.memory import SHORT_OF_MEMORY, lacks_memory, release
-from vitreport.model.trace import Backward, Forward, Need, Tracer
+from vitreport.model.trace import Backward, Forward, Need
+from vitreport.model.tracer import Tracer
 from vitreport.model.transfer import arrival, fetched
 from vitreport.plan import Plan
 from vitreport.store import RunFolder, TechniqueRecord
@@ -83,13 +84,16 @@ class Explainer:
         with exact_float32(), closing(batches), Background() as writer:
             for shard, several in groupby(batches, key=lambda batch: batch[0].ref.shard):
                 pending = self.pending(shard)
-                findings = Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps)
+                findings = self._nothing_yet()
                 techniques, size = [technique for _, technique in pending], self.plan.batch_size
                 for batch in several:
                     writer.check()
                     size = yield from self._explain_what_fits(batch, techniques, findings, size)
                 records, arrived = [record for record, _ in pending], arrival(self.plan.model.device)
                 writer.start(partial(self._write, shard, records, findings, arrived))
+
+    def _nothing_yet(self) -> Findings:
+        return Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps)
 
     def _write(
         self,
@@ -119,10 +123,7 @@ class Explainer:
         """
         at = 0
         while at < len(batch):
-            some, found = (
-                batch[at : at + size],
-                Findings(self.plan.model.layout.grid, self.plan.settings.pixel_maps),
-            )
+            some, found = batch[at : at + size], self._nothing_yet()
             told: Counter[str] = Counter()
             enough = True
             try:

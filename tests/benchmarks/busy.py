@@ -12,7 +12,7 @@ import torch
 
 from vitreport.explainer import Explainer
 from vitreport.findings import Findings
-from vitreport.model.trace import Tracer
+from vitreport.model.tracer import Tracer
 from vitreport.techniques.technique import TECHNIQUES, Observation
 
 

@@ -8,13 +8,14 @@ from tiny_model import EVERYTHING, noise, vision_model
 from torch import Tensor, nn
 
 from vitreport.model.opening import at_rest, unfused, without_detours
-from vitreport.model.trace import Backward, Need, Trace, traced
+from vitreport.model.trace import Backward, Need, Trace
+from vitreport.model.tracer import traced
 
 
 def _seen(name: str, needs: Need, monkeypatch: pytest.MonkeyPatch, *, detours: bool) -> Trace:
     model = vision_model(name)
     if detours:
-        monkeypatch.setattr("vitreport.model.trace.without_detours", lambda *_: nullcontext())
+        monkeypatch.setattr("vitreport.model.tracer.without_detours", lambda *_: nullcontext())
     with model.traced(needs, Backward.PLAIN) as tracer:
         forward = tracer.forward(noise(model, 3))
     trace = tracer.gradient(forward, torch.tensor([2, 0, 1]))

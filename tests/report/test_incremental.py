@@ -226,7 +226,8 @@ def test_a_report_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(
         with pytest.raises(Killed):
             build_report(copy, pdf=False, processes=1)
         disk.last = None
-        build_report(copy, pdf=False, processes=1)
+        with RunFolder(copy).working():  # as every command does
+            build_report(copy, pdf=False, processes=1)
         assert contents(copy) == expected, moment
         assert not [place for place in copy.rglob("*") if place.is_dir() and not any(place.iterdir())]
         shutil.rmtree(copy)

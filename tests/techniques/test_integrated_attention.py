@@ -14,7 +14,8 @@ from vit_by_hand import Run, gradients
 from vit_by_hand import run as by_hand
 
 from vitreport.model.load import VisionModel
-from vitreport.model.trace import Forward, Tracer
+from vitreport.model.trace import Forward
+from vitreport.model.tracer import Tracer
 from vitreport.techniques.gradient.integrated_attention import (
     BeyondIntuitionHead,
     BeyondIntuitionToken,

@@ -24,7 +24,8 @@ from vitreport.model.head import Head
 from vitreport.model.layout import TokenLayout
 from vitreport.model.preparation import Preparation
 from vitreport.model.probe import libra_gap, probe
-from vitreport.model.trace import Backward, Need, Tracer, traced
+from vitreport.model.trace import Backward, Need
+from vitreport.model.tracer import Tracer, traced
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class VisionModel:
         return libra_gap(self.module, self.anatomy, self.input_size)
 
     def traced(self, needs: Need, backward: Backward = Backward.PLAIN) -> AbstractContextManager[Tracer]:
-        """Opens the model for tracing; see `vitreport.model.trace.traced`."""
+        """Opens the model for tracing; see `vitreport.model.tracer.traced`."""
         return traced(self.module, self.anatomy, needs, backward)
 
 

@@ -13,7 +13,8 @@ from vitreport.model.anatomy import Anatomy, head_logits
 from vitreport.model.families import attention_modules
 from vitreport.model.features import find_sites, plain_site
 from vitreport.model.layout import Readout, TokenLayout, layout_of
-from vitreport.model.trace import READS_BLOCKS, Backward, Need, traced
+from vitreport.model.trace import READS_BLOCKS, Backward, Need
+from vitreport.model.tracer import traced
 
 _STRIDE = 32
 

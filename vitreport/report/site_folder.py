@@ -123,9 +123,6 @@ def tidy(folder: RunFolder) -> None:
     if (root / WRITING).is_symlink():
         (root / WRITING).unlink()  # nobody's files move because a stranger's run has a link in this place
     _discard_drafts(folder)
-    for place in root.glob(f".{RECORD}.*.writing"):
-        if place.is_file() or place.is_symlink():
-            place.unlink()
 
 
 def commit(folder: RunFolder, old: SiteRecord, new: SiteRecord, told: Told | None = None) -> None:

@@ -24,7 +24,8 @@ from vitreport.model.anatomy import Anatomy
 from vitreport.model.layout import Readout
 from vitreport.model.load import VisionModel
 from vitreport.model.memory import precise_batch_size
-from vitreport.model.trace import Need, Trace, traced
+from vitreport.model.trace import Need, Trace
+from vitreport.model.tracer import traced
 from vitreport.techniques.relevance.rules import (
     addition,
     divide,
